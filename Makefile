@@ -1,0 +1,33 @@
+# Everything a fresh machine needs is python3 and make: each target sets up its own .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-fast lint format clean
+
+demo: $(READY)
+	$(BIN)/tdro demo --output runs/demo
+
+test: $(READY) lint
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+test-fast: $(READY)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,gguf,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,1 @@
+"""Learn how much of each dataset an embedding model should be trained on."""

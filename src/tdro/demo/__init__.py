@@ -1,0 +1,1 @@
+"""The demo: real tasks and a real model out of packages on PyPI."""

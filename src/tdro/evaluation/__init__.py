@@ -1,0 +1,1 @@
+"""Judging retrievers on benchmarks."""

@@ -1,0 +1,79 @@
+"""Files and directories that are either whole or absent, and names that stay inside a folder."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from tdro.errors import InputError
+
+_LONGEST_FILE_NAME = 120
+
+
+def digest(value: object) -> str:
+    """Returns a short SHA-256 of a JSON value; equal values have equal digests."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file at once: readers see the old text or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes a value as indented JSON, at once (see :func:`write_text`)."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid JSON ({error}).") from None
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Renames a finished directory to its final name, replacing a stale one of that name."""
+    if target.exists():
+        stale = target.with_name(f".{target.name}.stale")
+        shutil.rmtree(stale, ignore_errors=True)
+        target.rename(stale)
+        partial.rename(target)
+        shutil.rmtree(stale, ignore_errors=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.rename(target)
+
+
+def file_name(name: str) -> str:
+    """Turns any task or retriever name into one safe path component, distinct for distinct names.
+
+    Letters, digits, ``.``, ``_`` and ``-`` stay, everything else is percent-encoded, so a name
+    such as ``../x`` or ``<script>`` cannot leave its folder.
+
+    Raises:
+        InputError: The name is empty or too long to be a file name.
+    """
+    encoded = quote(name, safe="")
+    if encoded.startswith("."):
+        encoded = "%2E" + encoded[1:]
+    if not encoded or len(encoded) > _LONGEST_FILE_NAME:
+        raise InputError(
+            f"The name {name[:40]!r} cannot be used for a folder: "
+            f"use 1 to {_LONGEST_FILE_NAME} characters."
+        )
+    return encoded
