@@ -1,12 +1,14 @@
 """The task: one training collection, opened from the directory it was prepared in."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from datasets import Dataset
 
 from tdro.errors import InputError
 from tdro.files import read_json
+from tdro.tasks.lists import PassageLists
 
 DETAILS_FILE = "task.json"
 
@@ -49,6 +51,16 @@ class Task:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def positives(self) -> PassageLists:
+        """Passage numbers of the positives of each row."""
+        return PassageLists(self.rows.data.column("positives"))
+
+    @cached_property
+    def negatives(self) -> PassageLists:
+        """Passage numbers of the hard negatives of each row."""
+        return PassageLists(self.rows.data.column("negatives"))
 
     @classmethod
     def open(cls, directory: Path) -> "Task":
