@@ -89,12 +89,15 @@ def _attack_records(wheel: Path, file: str, table: str) -> list[dict[str, Any]]:
 
 def _attack_text(text: str) -> str:
     """Strips citations, links and code marks, also those that the file's cut-off has split."""
-    if text.endswith("..."):
-        text = re.sub(r"\S*\.\.\.\Z", "", text)
-    text = re.sub(r"\(Citation:[^)]*(?:\)|\Z)", "", text)
-    text = re.sub(r"\[([^\]]*)\]\([^)]*(?:\)|\Z)", r"\1", text)
-    text = re.sub(r"</?code>|`", "", text)
-    return re.sub(r"\s*\(\Z|\[(?=[^\]]*\Z)", "", one_line(text))
+    whole = text.removesuffix("...")
+    plain = re.sub(r"\(Citation:(?:[^()]|\([^()]*\))*\)", "", whole)
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain)
+    if whole != text:
+        plain, split = re.subn(r"(?:\(Citation:|\]\()[^)]*\Z", "", plain)
+        if not split:
+            plain = re.sub(r"[^\s(\[]*\Z", "", plain)
+    plain = re.sub(r"</?code>|`", "", plain)
+    return re.sub(r"\s*\(\Z|\[(?=[^\]]*\Z)", "", one_line(plain))
 
 
 def icd10_synonym(wheel: Path) -> Iterator[Pair]:
