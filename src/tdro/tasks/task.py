@@ -37,7 +37,7 @@ class Task:
         passages: Column ``text``; all texts distinct, so equal numbers mean equal texts.
         rows: Columns ``positives`` and ``negatives``, lists of passage numbers; line i belongs to
             line i of ``queries``. The two lists of a row never share a number.
-        content: Digest of everything above; changes when any text or number changes.
+        content: Digest of the three tables; changes when any text or number changes.
     """
 
     name: str
