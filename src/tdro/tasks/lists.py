@@ -1,31 +1,61 @@
-"""Lists of numbers, one a row, read from a memory-mapped Arrow column without a copy."""
+"""Many short lists of numbers in two flat arrays."""
+
+from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
-class PassageLists:
-    """The ``positives`` or ``negatives`` column of a task's rows.
+@dataclass(frozen=True)
+class Lists:
+    """A list of distinct passage numbers for each row.
 
-    Args:
-        column: A column of integer lists.
+    Attributes:
+        offsets: int64 of shape (rows + 1,); row i owns ``values[offsets[i] : offsets[i + 1]]``.
+        values: int32 of shape (numbers in all lists,).
     """
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        chunks = [chunk for chunk in column.chunks if len(chunk)]
-        self._starts = np.cumsum([0, *map(len, chunks)])
-        self._offsets = [chunk.offsets.to_numpy() for chunk in chunks]
-        self._values = [chunk.values.to_numpy() for chunk in chunks]
+    offsets: NDArray[np.int64]
+    values: NDArray[np.int32]
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self.offsets) - 1
 
     def __getitem__(self, row: int) -> NDArray[np.int32]:
-        if not 0 <= row < len(self):
-            raise IndexError(row)
-        chunk = int(np.searchsorted(self._starts, row, side="right")) - 1
-        offsets = self._offsets[chunk]
-        at = row - int(self._starts[chunk])
-        values: NDArray[np.int32] = self._values[chunk][offsets[at] : offsets[at + 1]]
-        return values
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Length of each list, shape (rows,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def owners(self) -> NDArray[np.int64]:
+        """The row of each value, shape of ``values``."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    @classmethod
+    def from_pairs(cls, owners: ArrayLike, values: ArrayLike, count: int) -> "Lists":
+        """Groups pairs by their row, in the order given; repeated pairs are kept once.
+
+        Args:
+            owners: Row of each pair, shape (pairs,), in any order.
+            values: Number of each pair, shape (pairs,).
+            count: Number of rows.
+        """
+        rows = np.asarray(owners, dtype=np.int64)
+        numbers = np.asarray(values, dtype=np.int32)
+        _, first = np.unique(_keys(rows, numbers), return_index=True)
+        first.sort()
+        grouped = first[np.argsort(rows[first], kind="stable")]
+        lengths = np.bincount(rows[grouped], minlength=count)
+        return cls(np.concatenate([[0], np.cumsum(lengths)]), numbers[grouped])
+
+    def minus(self, other: "Lists") -> "Lists":
+        """Leaves out of each list the numbers of the same row's list in ``other``."""
+        kept = ~np.isin(_keys(self.owners, self.values), _keys(other.owners, other.values))
+        return Lists.from_pairs(self.owners[kept], self.values[kept], len(self))
+
+
+def _keys(owners: NDArray[np.int64], values: NDArray[np.int32]) -> NDArray[np.int64]:
+    return (owners << 32) | values.astype(np.int64)

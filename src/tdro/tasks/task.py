@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from tdro.errors import InputError
 from tdro.files import read_json
-from tdro.tasks.lists import PassageLists
+from tdro.tasks.mapped import PassageLists
 
 DETAILS_FILE = "task.json"
 
@@ -39,7 +39,7 @@ class Task:
         passages: Column ``text``; all texts distinct, so equal numbers mean equal texts.
         rows: Columns ``positives`` and ``negatives``, lists of passage numbers; line i belongs to
             line i of ``queries``. The two lists of a row never share a number.
-        content: Digest of everything above; changes when any text or number changes.
+        content: Digest of the three tables; changes when any text or number changes.
     """
 
     name: str
