@@ -1,0 +1,260 @@
+"""Metrics, run files and the table of scores.
+
+A table of scores is a pyarrow table with the text columns ``retriever``, ``benchmark``, ``group``
+and ``query`` and one float column for each metric.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from rich.table import Table
+from rich.text import Text
+
+from tdro.errors import InputError, require
+from tdro.files import write_text
+
+if TYPE_CHECKING:
+    from tdro.evaluation.benchmark import Benchmark
+
+METRICS = ("nDCG@10", "R@100")
+BASELINE = "uniform"
+KEY_COLUMNS = ("retriever", "benchmark", "group", "query")
+GROUPS = {"holdout": "held-out queries of the training tasks", "external": "other benchmarks"}
+
+Run = Mapping[str, Mapping[str, float]]
+
+
+def score(
+    benchmark: "Benchmark", run: Run, metrics: Sequence[str] = METRICS
+) -> dict[str, dict[str, float]]:
+    """Scores a run with ir_measures; a judged query without results scores 0.
+
+    Equal scores are ranked as trec_eval ranks them, so a run file scores the same elsewhere.
+
+    Args:
+        benchmark: The judgements.
+        run: Score of each found document by its id, by query id.
+        metrics: Names that ir_measures knows, for example ``nDCG@10``.
+
+    Returns:
+        Value of each metric, by query id, in the benchmark's order of queries.
+
+    Raises:
+        InputError: A metric is unknown, or ir_measures is not installed.
+    """
+    ir_measures = require("ir_measures", "run")
+    names = {}
+    for metric in metrics:
+        try:
+            names[ir_measures.parse_measure(metric)] = metric
+        except (NameError, ValueError, SyntaxError):
+            raise InputError(
+                f"The metric {metric!r} is unknown to ir_measures: use a name such as 'nDCG@10'."
+            ) from None
+    values = {query: dict.fromkeys(metrics, 0.0) for query in benchmark.queries}
+    found = {query: dict(run.get(query, {})) for query in benchmark.queries}
+    for result in ir_measures.iter_calc(list(names), benchmark.qrels, found):
+        values[result.query_id][names[result.measure]] = float(result.value)
+    return values
+
+
+def mean_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Returns the mean of each metric over the queries of :func:`score`."""
+    metrics = next(iter(scores.values()), {})
+    return {
+        metric: math.fsum(values[metric] for values in scores.values()) / len(scores)
+        for metric in metrics
+    }
+
+
+def write_run(path: Path, run: Run, tag: str) -> None:
+    """Writes a TREC run file, ``query Q0 document rank score tag``, at once.
+
+    Args:
+        path: The file.
+        run: Score of each found document by its id, by query id.
+        tag: Name of the retriever.
+
+    Raises:
+        InputError: An id or the tag is empty or holds a space.
+    """
+    lines = []
+    for query, found in run.items():
+        ranked = sorted(found.items(), key=lambda item: -item[1])
+        for rank, (document, value) in enumerate(ranked, start=1):
+            for field in (query, document, tag):
+                if field.split() != [field]:
+                    raise InputError(
+                        f"{field!r} cannot be written to the run file {path}: "
+                        "ids and tags must not be empty or hold spaces."
+                    )
+            lines.append(f"{query} Q0 {document} {rank} {value!r} {tag}\n")
+    write_text(path, "".join(lines))
+
+
+def read_run(path: Path) -> dict[str, dict[str, float]]:
+    """Reads a TREC run file.
+
+    Returns:
+        Score of each found document by its id, by query id.
+
+    Raises:
+        InputError: The file is missing, or a line does not have the six columns of a run.
+    """
+    if not path.is_file():
+        raise InputError(f"The run file {path} does not exist.")
+    run: dict[str, dict[str, float]] = {}
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                query, _, document, _, value, _ = line.split()
+                run.setdefault(query, {})[document] = float(value)
+            except ValueError:
+                raise InputError(
+                    f"{path}:{number} must have the six columns "
+                    "'query Q0 document rank score tag', separated by spaces."
+                ) from None
+    return run
+
+
+def score_table(
+    rows: Iterable[tuple[str, "Benchmark", Mapping[str, Mapping[str, float]]]],
+) -> pa.Table:
+    """Puts the scores of several retrievers into one table, one line for each query.
+
+    Args:
+        rows: Triples of retriever name, benchmark, and what :func:`score` returned for them.
+
+    Raises:
+        InputError: Two rows were scored with different metrics.
+    """
+    lines = [
+        {
+            **dict(
+                zip(KEY_COLUMNS, (retriever, benchmark.name, benchmark.group, query), strict=True)
+            ),
+            **values,
+        }
+        for retriever, benchmark, scores in rows
+        for query, values in scores.items()
+    ]
+    columns = list(lines[0]) if lines else [*KEY_COLUMNS, *METRICS]
+    if any(list(line) != columns for line in lines):
+        raise InputError("All benchmarks of one table must be scored with the same metrics.")
+    schema = pa.schema(
+        [(name, pa.string() if name in KEY_COLUMNS else pa.float64()) for name in columns]
+    )
+    return pa.Table.from_pylist(lines, schema=schema)
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """The mean scores of all retrievers on one benchmark, or over the benchmarks of a group.
+
+    Attributes:
+        group: ``holdout`` or ``external``.
+        benchmark: Name of the benchmark; ``mean`` for the mean of the group.
+        means: Value of each metric by name, by retriever.
+        is_mean: Whether this is the mean of the group.
+    """
+
+    group: str
+    benchmark: str
+    means: dict[str, dict[str, float]]
+    is_mean: bool = False
+
+    def difference(self, retriever: str, metric: str, baseline: str = BASELINE) -> float:
+        """Returns how much higher a retriever scores than the baseline; NaN where either lacks."""
+        missing: dict[str, float] = {}
+        return self.means.get(retriever, missing).get(metric, math.nan) - self.means.get(
+            baseline, missing
+        ).get(metric, math.nan)
+
+
+def metric_names(table: pa.Table) -> list[str]:
+    """Returns the metrics of a table of scores."""
+    return [name for name in table.column_names if name not in KEY_COLUMNS]
+
+
+def retriever_names(table: pa.Table, baseline: str = BASELINE) -> list[str]:
+    """Returns the retrievers of a table of scores, the baseline first, else in their order."""
+    names = table.column("retriever").unique().to_pylist()
+    return sorted(names, key=lambda name: name != baseline)
+
+
+def summary(table: pa.Table) -> list[SummaryRow]:
+    """Averages a table of scores, over queries and then over benchmarks.
+
+    Returns:
+        For each group, held-out first, one row for each benchmark and then the mean of the group,
+        in which every benchmark counts the same. A retriever that lacks a benchmark of the group
+        is left out of the mean, because its mean would be over other benchmarks.
+    """
+    metrics = metric_names(table)
+    means = table.group_by(["group", "benchmark", "retriever"], use_threads=False).aggregate(
+        [(metric, "mean") for metric in metrics]
+    )
+    groups: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for line in means.to_pylist():
+        cells = groups.setdefault(line["group"], {}).setdefault(line["benchmark"], {})
+        cells[line["retriever"]] = {
+            metric: math.nan if line[f"{metric}_mean"] is None else line[f"{metric}_mean"]
+            for metric in metrics
+        }
+    rows = []
+    for group in sorted(groups, key=lambda name: (name != "holdout", name)):
+        benchmarks = groups[group]
+        rows += [SummaryRow(group, name, cells) for name, cells in benchmarks.items()]
+        whole = [
+            name
+            for name in retriever_names(table)
+            if all(name in cells for cells in benchmarks.values())
+        ]
+        mean = {
+            name: {
+                metric: math.fsum(cells[name][metric] for cells in benchmarks.values())
+                / len(benchmarks)
+                for metric in metrics
+            }
+            for name in whole
+        }
+        rows.append(SummaryRow(group, "mean", mean, is_mean=True))
+    return rows
+
+
+def render_scores(table: pa.Table, baseline: str = BASELINE) -> Table:
+    """Draws a table of scores for the terminal.
+
+    One line for each benchmark, a section with its mean for each group, and two columns for each
+    retriever. The means also show the difference to the baseline.
+    """
+    retrievers, metrics = retriever_names(table, baseline), metric_names(table)
+    drawn = Table("benchmark")
+    for retriever in retrievers:
+        for metric in metrics:
+            drawn.add_column(Text(f"{retriever}\n{metric}"), justify="right")
+    for row in summary(table):
+        cells = [
+            _cell(row, retriever, metric, baseline)
+            for retriever in retrievers
+            for metric in metrics
+        ]
+        label = f"mean of {row.group}" if row.is_mean else row.benchmark
+        drawn.add_row(
+            Text(label), *cells, style="bold" if row.is_mean else "", end_section=row.is_mean
+        )
+    return drawn
+
+
+def _cell(row: SummaryRow, retriever: str, metric: str, baseline: str) -> Text:
+    value = row.means.get(retriever, {}).get(metric, math.nan)
+    if not math.isfinite(value):
+        return Text("-")
+    difference = row.difference(retriever, metric, baseline)
+    if not row.is_mean or retriever == baseline or not math.isfinite(difference):
+        return Text(f"{value:.3f}")
+    return Text(f"{value:.3f} ({difference:+.3f})")

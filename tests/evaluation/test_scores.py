@@ -1,0 +1,128 @@
+import io
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from tdro.errors import InputError
+from tdro.evaluation import scores
+from tdro.evaluation.benchmark import load_benchmark
+
+
+@pytest.fixture
+def benchmark(folder):
+    return load_benchmark(folder)
+
+
+def test_values_by_hand(benchmark):
+    run = {"q1": {"d3": 0.9, "d2": 0.5}, "unjudged": {"d1": 1.0}}
+    found = scores.score(benchmark, run)
+    assert list(found) == ["q1", "q2"]
+    assert found["q1"] == {"nDCG@10": pytest.approx(1 / math.log2(3)), "R@100": 1.0}
+    assert found["q2"] == {"nDCG@10": 0.0, "R@100": 0.0}, "a query without results scores 0"
+    assert scores.mean_scores(found) == {
+        "nDCG@10": pytest.approx(0.5 / math.log2(3)),
+        "R@100": 0.5,
+    }
+
+
+def test_other_metrics_and_unknown_ones(benchmark):
+    assert scores.score(benchmark, {"q1": {"d2": 1.0}}, ["RR@10"])["q1"] == {"RR@10": 1.0}
+    with pytest.raises(InputError, match="'nDGC@10' is unknown"):
+        scores.score(benchmark, {}, ["nDGC@10"])
+
+
+def test_run_files(tmp_path):
+    run = {"q1": {"a": 0.1, "b": 0.30000001192092896}, "q2": {"c": -1.5e-09}}
+    scores.write_run(tmp_path / "r.trec", run, "uniform")
+    assert (tmp_path / "r.trec").read_text().splitlines() == [
+        "q1 Q0 b 1 0.30000001192092896 uniform",
+        "q1 Q0 a 2 0.1 uniform",
+        "q2 Q0 c 1 -1.5e-09 uniform",
+    ]
+    assert scores.read_run(tmp_path / "r.trec") == run
+
+
+@pytest.mark.parametrize(
+    ("run", "tag", "field"),
+    [
+        ({"q 1": {"d": 1.0}}, "t", "'q 1'"),
+        ({"q": {"d\t1": 1.0}}, "t", r"'d\\t1'"),
+        ({"q": {"": 1.0}}, "t", "''"),
+        ({"q": {"d": 1.0}}, "my tag", "'my tag'"),
+    ],
+)
+def test_spaces_are_refused(tmp_path, run, tag, field):
+    with pytest.raises(InputError, match=field):
+        scores.write_run(tmp_path / "r.trec", run, tag)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_run_files(tmp_path):
+    path = tmp_path / "r.trec"
+    with pytest.raises(InputError, match="does not exist"):
+        scores.read_run(path)
+    path.write_text("q Q0 d 1 0.5 tag\nq Q0 d 1 tag\n")
+    with pytest.raises(InputError, match=r"r\.trec:2 must have the six columns"):
+        scores.read_run(path)
+
+
+def per_query(first, second):
+    return {
+        query: {"nDCG@10": value, "R@100": 1.0}
+        for query, value in zip("ab", (first, second), strict=True)
+    }
+
+
+@pytest.fixture
+def table(benchmark):
+    held, other = replace(benchmark, name="h", group="holdout"), replace(benchmark, name="[b]x")
+    third = replace(benchmark, name="y")
+    return scores.score_table(
+        [
+            ("learned", other, per_query(0.5, 0.7)),
+            ("uniform", other, per_query(0.4, 0.6)),
+            ("uniform", third, per_query(0.2, 0.2)),
+            ("uniform", held, per_query(0.1, 0.3)),
+            ("learned", held, per_query(0.3, 0.5)),
+        ]
+    )
+
+
+def test_table_and_summary(table):
+    assert table.column_names == [*scores.KEY_COLUMNS, *scores.METRICS]
+    assert table.num_rows == 10
+    rows = scores.summary(table)
+    assert [(row.group, row.benchmark, row.is_mean) for row in rows] == [
+        ("holdout", "h", False),
+        ("holdout", "mean", True),
+        ("external", "[b]x", False),
+        ("external", "y", False),
+        ("external", "mean", True),
+    ]
+    assert rows[1].difference("learned", "nDCG@10") == pytest.approx(0.2)
+    assert rows[4].means["uniform"]["nDCG@10"] == pytest.approx(0.35)
+    assert "learned" not in rows[4].means, "it lacks benchmark y"
+    assert math.isnan(rows[4].difference("learned", "nDCG@10"))
+
+
+def test_empty_and_uneven_tables(benchmark):
+    assert scores.score_table([]).column_names == [*scores.KEY_COLUMNS, *scores.METRICS]
+    assert scores.summary(scores.score_table([])) == []
+    with pytest.raises(InputError, match="same metrics"):
+        scores.score_table(
+            [("a", benchmark, per_query(0, 1)), ("b", benchmark, {"q": {"RR@10": 1.0}})]
+        )
+
+
+def test_render(table):
+    console = Console(width=100, file=io.StringIO())
+    console.print(scores.render_scores(table))
+    text = console.file.getvalue()
+    assert "[b]x" in text, "names are not markup"
+    lines = text.splitlines()
+    means = [line for line in lines if "mean of" in line]
+    assert "0.400 (+0.200)" in means[0]
+    assert "(" not in means[1].replace("0.350", ""), "no difference without a common mean"
+    assert lines[1].index("uniform") < lines[1].index("learned")
