@@ -49,7 +49,8 @@ def quota_sequence(weights: Sequence[float], length: int, seed: int = 0) -> NDAr
     turns = np.empty(length, dtype=np.int64)
     for turn in range(length):
         due = (turn + 1) * share - dealt
-        deadline = np.where(due >= slack - 1e-9, (1 - slack - due) / share, np.inf)
+        with np.errstate(over="ignore"):
+            deadline = np.where(due >= slack - 1e-9, (1 - slack - due) / share, np.inf)
         chosen = int(deadline.argmin())
         dealt[chosen] += 1
         turns[turn] = active[chosen]

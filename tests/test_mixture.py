@@ -1,0 +1,108 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tdro.errors import InputError
+from tdro.mixture import Mixture
+
+weights = st.dictionaries(
+    st.text(min_size=1, max_size=8), st.floats(0, 1), min_size=1, max_size=20
+).filter(lambda found: sum(found.values()) > 0.01)
+
+
+def normalised(found):
+    total = sum(found.values())
+    return {task: value / total for task, value in found.items()}
+
+
+@given(weights)
+def test_a_saved_mixture_comes_back_the_same(tmp_path_factory, found):
+    path = tmp_path_factory.mktemp("mixture") / "file.json"
+    mixture = Mixture(normalised(found), details={"method": "tdro"})
+    mixture.save(path)
+    again = Mixture.load(path)
+    assert dict(again.weights) == dict(mixture.weights)
+    assert list(again.weights) == list(mixture.weights)
+    assert dict(again.details) == {"method": "tdro"}
+
+
+def test_files_have_the_authors_layout(tmp_path):
+    Mixture({"a": 0.25, "b": 0.75}, {"a": 100, "b": 300}).save(tmp_path / "m.json")
+    content = json.loads((tmp_path / "m.json").read_text())
+    assert content == {
+        "domain_ids": {"a": 0, "b": 1},
+        "domain_weights": {"a": 0.25, "b": 0.75},
+        "size": {"a": 100, "b": 300},
+        "epoch": {"a": 1.0, "b": 1.0},
+    }
+
+
+def test_the_released_top_70_percent_is_reproduced():
+    # The 25 released weights (paper, and DESIGN): 17 of 25 collections are the top 70 %.
+    released = dict.fromkeys((f"t{n}" for n in range(25)), 0.04)
+    assert len(Mixture(released).top("0.7").weights) == 17
+
+
+@pytest.mark.parametrize(
+    ("tasks", "fraction", "kept"),
+    [(10, 0.7, 7), (10, "0.29", 2), (100, 0.29, 29), (4, 0.2, 1), (3, 1, 3), (25, 0.7, 17)],
+)
+def test_top_takes_the_floor_of_the_decimal_as_written(tasks, fraction, kept):
+    even = {f"t{n}": (n + 1) / (tasks * (tasks + 1) / 2) for n in range(tasks)}
+    top = Mixture(even).top(fraction)
+    assert list(top.weights) == [f"t{n}" for n in reversed(range(tasks))][:kept]
+    assert set(top.weights.values()) == {1 / kept}
+
+
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, "much"])
+def test_an_impossible_fraction_is_one_sentence(fraction):
+    with pytest.raises(InputError, match="fraction"):
+        Mixture.uniform(["a", "b"]).top(fraction)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"a": 0.5, "b": 0.6}, "sum to 1"),
+        ({"a": -0.5, "b": 1.5}, "weight of task 'a' is -0.5"),
+        ({"a": float("nan")}, "weight of task 'a' is nan"),
+        ({}, "at least one task"),
+    ],
+)
+def test_impossible_weights_are_refused(wrong, sentence):
+    with pytest.raises(InputError, match=sentence):
+        Mixture(wrong)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "not valid JSON"),
+        ("[1]", "no mixture file"),
+        ('{"domain_weights": {"a": "much"}}', "task 'a' is 'much'"),
+        ('{"domain_weights": {"a": 0.5}}', "sum to 1"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, content, sentence):
+    path = tmp_path / "broken.json"
+    path.write_text(content)
+    with pytest.raises(InputError, match=sentence) as caught:
+        Mixture.load(path)
+    assert "broken.json" in str(caught.value)
+
+
+def test_a_weight_without_a_dataset_is_refused_by_name():
+    with pytest.raises(InputError, match="'b'"):
+        Mixture.uniform(["a", "b"]).batch_sampler(["a", "c"])
+
+
+def test_proportional_follows_the_rows():
+    assert dict(Mixture.proportional({"a": 30, "b": 10}).weights) == {"a": 0.75, "b": 0.25}
+
+
+def test_a_mixture_cannot_be_changed():
+    mixture = Mixture.uniform(["a"])
+    with pytest.raises(TypeError):
+        mixture.weights["a"] = 2.0

@@ -1,0 +1,111 @@
+import pytest
+import yaml
+
+from tdro.errors import InputError
+from tdro.recipe import load_recipe
+
+
+@pytest.fixture
+def recipe(task_folder, tiny_llm, tmp_path):
+    """Writes a recipe, its keys changed or added as given, and returns its path."""
+
+    def write(**changes):
+        content = {
+            "tasks": {"folder": str(task_folder)},
+            "model": {"name_or_path": str(tiny_llm), "layers": 3, "max_query_length": 16},
+            "proxy": {"layers": 2},
+            "reference": {"steps": 5, "temperature": 0.05, "learning_rate": 0.001},
+            **changes,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def test_the_proxy_differs_from_the_model_only_in_what_is_said(recipe):
+    found = load_recipe(recipe())
+    assert (found.proxy.layers, found.proxy.max_query_length) == (2, 16)
+    assert found.proxy.name_or_path == found.model.name_or_path
+
+
+def test_learning_takes_rate_and_temperature_from_the_reference(recipe):
+    found = load_recipe(recipe(learning={"temperature": 0.002}))
+    assert (found.learning.learning_rate, found.learning.temperature) == (0.001, 0.002)
+
+
+def test_values_are_overridden_by_dotted_keys(recipe):
+    found = load_recipe(
+        recipe(), ["learning.steps=7", "retrievers=[uniform, ema]", "proxy.layers=1", "seed=3"]
+    )
+    assert (found.learning.steps, found.proxy.layers, found.seed) == (7, 1, 3)
+    assert found.retrievers == ("uniform", "ema")
+
+
+def test_the_resolved_recipe_is_a_recipe_and_gives_the_same(recipe, tmp_path, monkeypatch):
+    found = load_recipe(recipe())
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "recipe.yaml").write_text(found.to_yaml())
+    monkeypatch.chdir(elsewhere)
+    assert load_recipe(elsewhere / "recipe.yaml") == found
+
+
+def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch):
+    (tmp_path / "mine.jsonl").write_text('{"query": "a", "pos": ["b"]}\n')
+    monkeypatch.chdir("/")
+    found = load_recipe(recipe(tasks=[{"name": "mine", "path": "mine.jsonl"}]))
+    assert found.tasks[0].path == tmp_path / "mine.jsonl"
+    assert found.task_sources()[0].name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"traning": {}}, ["'traning'", "'training'"]),
+        ({"learning": {"step": 3}}, ["'learning.step'", "value 3", "'steps'"]),
+        ({"model": {"name": "x"}}, ["'model.", "name_or_path"]),
+        ({"learning": {"steps": 0}}, ["'learning.steps'", "0", "greater than 0"]),
+        ({"learning": {"method": "tdr"}}, ["'learning.method'", "'tdr'", "'tdro'"]),
+        ({"training": {"warmup": "long"}}, ["'training.warmup'", "'long'"]),
+        ({"retrievers": ["unifrom"]}, ["'unifrom'", "'uniform'"]),
+        ({"retrievers": ["top-7"]}, ["'top-7'"]),
+        ({"retrievers": ["last", "last"]}, ["twice"]),
+        ({"tasks": {"folder": "nowhere"}}, ["'tasks.folder'", "'nowhere'"]),
+        ({"tasks": {"foldr": "."}}, ["'tasks.foldr'", "'folder'"]),
+        ({"tasks": [{"name": "a", "path": "gone.jsonl"}]}, ["'tasks.0.path'", "'gone.jsonl'"]),
+        ({"tasks": [{"name": "a", "pth": "x"}]}, ["'tasks.0.p", "path"]),
+        ({"benchmarks": ["gone"]}, ["'benchmarks.0.path'", "'gone'"]),
+        ({"model": {"name_or_path": "gone.gguf"}}, ["'model.name_or_path'", "gone.gguf"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_key_value_and_remedy(recipe, changes, words):
+    with pytest.raises(InputError) as caught:
+        load_recipe(recipe(**changes))
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert "recipe.yaml" in sentence
+    for word in words:
+        assert word in sentence, sentence
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])
+def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, text):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"odd\.yaml"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("override", ["steps", "=3", "seed.deep=3", "seed=[", "sed=1"])
+def test_a_wrong_override_is_one_sentence(recipe, override):
+    with pytest.raises(InputError):
+        load_recipe(recipe(), [override])
+
+
+def test_two_tasks_of_one_name_are_refused(recipe, tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"query": "a", "pos": ["b"]}\n')
+    entry = {"name": "mine", "path": "mine.jsonl"}
+    with pytest.raises(InputError, match="Two tasks are named 'mine'"):
+        load_recipe(recipe(tasks=[entry, entry])).task_sources()

@@ -1,0 +1,183 @@
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
+from torch.utils.data import ConcatDataset, RandomSampler, SequentialSampler
+
+from tdro import sampling
+from tdro.errors import InputError
+from tdro.mixture import Mixture
+from tdro.sampling import TaskDraws, distinct_batches, quota_sequence
+from tdro.tasks.training import TrainingTask
+
+shares = (
+    st.lists(st.floats(0, 1), min_size=1, max_size=30)
+    .filter(lambda found: sum(found) > 0.01)
+    .map(lambda found: [value / sum(found) for value in found])
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(shares, st.integers(0, 1000))
+def test_every_prefix_holds_each_share_to_within_one_turn(weights, seed):
+    turns = quota_sequence(weights, 400, seed)
+    had = np.cumsum(np.eye(len(weights))[turns], axis=0)
+    wanted = np.arange(1, 401)[:, None] * np.array(weights)
+    assert np.abs(had - wanted).max() < 1 + 1e-6
+    assert not had[-1][np.array(weights) == 0].any()
+
+
+class _Stub:
+    """The part of a task that sampling looks at."""
+
+    def __init__(self, name, positives, negatives, passages):
+        self.name = name
+        self.positives = [np.array(one, dtype=np.int32) for one in positives]
+        self.negatives = [np.array(one, dtype=np.int32) for one in negatives]
+        self.passages = range(passages)
+
+
+@st.composite
+def tasks(draw):
+    passages = draw(st.integers(3, 40))
+    number = st.integers(0, passages - 1)
+    rows = draw(
+        st.lists(
+            st.tuples(
+                st.sets(number, min_size=1, max_size=min(3, passages - 1)),
+                st.sets(number, max_size=5),
+            ),
+            min_size=1,
+            max_size=30,
+        )
+    )
+    positives = [sorted(positive) for positive, _ in rows]
+    negatives = [sorted(negative - positive) for positive, negative in rows]
+    task = _Stub("stub", positives, negatives, passages)
+    return TrainingTask(task, np.arange(len(rows)), np.arange(0))
+
+
+@settings(max_examples=100, deadline=None)
+@given(tasks(), st.integers(0, 6), st.integers(0, 99))
+def test_a_positive_is_never_drawn_as_a_negative(source, negatives, seed):
+    for draw in itertools.islice(TaskDraws(source, negatives, seed), 3 * len(source.rows)):
+        own = set(source.task.positives[draw.row].tolist())
+        assert draw.positive in own
+        assert len(draw.negatives) == negatives
+        assert not own & set(draw.negatives)
+
+
+@settings(max_examples=100, deadline=None)
+@given(tasks(), st.integers(0, 2), st.integers(2, 8))
+def test_no_passage_of_a_batch_answers_another_row(source, negatives, size):
+    for batch in itertools.islice(distinct_batches(TaskDraws(source, negatives, 0), size), 6):
+        assert 1 <= len(batch) <= size
+        for one, other in itertools.permutations(batch, 2):
+            answers = set(source.task.positives[one.row].tolist())
+            assert not answers & {other.positive, *other.negatives}
+
+
+def test_batches_are_full_where_the_passages_allow_it():
+    task = _Stub("even", [[n] for n in range(50)], [[]] * 50, 50)
+    source = TrainingTask(task, np.arange(50), np.arange(0))
+    batches = list(itertools.islice(distinct_batches(TaskDraws(source, 0, 0), 16), 20))
+    assert {len(batch) for batch in batches} == {16}
+
+
+def test_each_pass_reads_every_row_once():
+    task = _Stub("even", [[n] for n in range(20)], [[]] * 20, 20)
+    source = TrainingTask(task, np.arange(5, 20), np.arange(5))
+    draws = list(itertools.islice(TaskDraws(source, 2, 3), 45))
+    for start in (0, 15, 30):
+        assert sorted(draw.row for draw in draws[start : start + 15]) == list(range(5, 20))
+
+
+def test_a_task_whose_every_passage_is_an_answer_is_refused_by_name():
+    source = TrainingTask(_Stub("odd", [[0, 1]], [[]], 2), np.arange(1), np.arange(0))
+    with pytest.raises(InputError, match="'odd'"):
+        next(iter(TaskDraws(source, 1, 0)))
+
+
+def make_sampler(mixture, sizes, *, child="random", batches=None, batch_size=4, seed=0):
+    datasets = {
+        name: Dataset.from_dict({"text": [f"{name} {n}" for n in range(size)]})
+        for name, size in sizes.items()
+    }
+    shared = torch.Generator().manual_seed(seed)
+    children = []
+    for dataset in datasets.values():
+        options = {"batch_size": batch_size, "drop_last": True, "generator": shared, "seed": seed}
+        if child == "random":
+            rows = RandomSampler(dataset, generator=shared)
+            children.append(DefaultBatchSampler(rows, **options))
+        elif child == "in order":
+            children.append(DefaultBatchSampler(SequentialSampler(dataset), **options))
+        else:
+            children.append(NoDuplicatesBatchSampler(dataset, **options))
+    factory = mixture.batch_sampler(datasets, batches=batches)
+    return factory(ConcatDataset(datasets.values()), children, generator=shared, seed=seed)
+
+
+def owners(batches, sizes):
+    bounds = np.cumsum([0, *sizes.values()])
+    found = []
+    for batch in batches:
+        places = {int(np.searchsorted(bounds, row, side="right")) - 1 for row in batch}
+        assert len(places) == 1, "a batch mixes tasks"
+        found.append(places.pop())
+    return found
+
+
+SIZES = {"a": 40, "b": 9, "c": 100}
+
+
+@pytest.mark.parametrize("child", ["random", "in order", "no duplicates"])
+def test_batches_hold_one_task_and_follow_the_weights(child):
+    mixture = Mixture({"a": 0.5, "b": 0.2, "c": 0.3})
+    sampler = make_sampler(mixture, SIZES, child=child, batches=100)
+    counts = Counter(owners(sampler, SIZES))
+    assert len(sampler) == 100
+    assert counts == {0: 50, 1: 20, 2: 30}
+
+
+def test_the_same_seed_gives_the_same_batches_and_another_epoch_others():
+    mixture = Mixture.uniform(SIZES)
+    first, second = (make_sampler(mixture, SIZES, batches=40) for _ in range(2))
+    assert list(first) == list(second)
+    second.set_epoch(1)
+    assert list(first) != list(second)
+
+
+def test_what_a_task_reads_does_not_depend_on_the_weights_of_the_others():
+    def rows_of_a(mixture):
+        batches = list(make_sampler(mixture, SIZES, batches=60))
+        return [b for b, owner in zip(batches, owners(batches, SIZES), strict=True) if owner == 0]
+
+    one = rows_of_a(Mixture({"a": 0.3, "b": 0.1, "c": 0.6}))
+    other = rows_of_a(Mixture({"a": 0.5, "b": 0.5, "c": 0.0}))
+    assert one == other[: len(one)]
+
+
+def test_several_processes_see_the_same_task_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(sampling, "get_world_size", lambda: 3)
+    found = owners(make_sampler(Mixture.uniform(SIZES), SIZES, batches=60), SIZES)
+    assert all(len(set(found[start : start + 3])) == 1 for start in range(0, 60, 3))
+
+
+def test_a_task_smaller_than_a_batch_is_refused_by_name():
+    with pytest.raises(InputError, match="'b' is smaller than a batch"):
+        make_sampler(Mixture.uniform(SIZES), SIZES, batch_size=16)
+
+
+def test_a_task_that_cannot_fill_one_batch_without_duplicates_ends_in_a_sentence():
+    alike = Dataset.from_dict({"text": ["same"] * 8})
+    child = NoDuplicatesBatchSampler(alike, batch_size=4, drop_last=True, seed=0)
+    factory = Mixture.uniform(["a"]).batch_sampler(["a"], batches=3)
+    with pytest.raises(InputError, match="'a' gives no batch"):
+        list(factory(ConcatDataset([alike]), [child]))
