@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
-WORDS = [f"w{number}" for number in range(40)]
-
 from tdro.errors import InputError
 from tdro.evaluation import search as module
 from tdro.evaluation.benchmark import load_benchmark, write_benchmark
 from tdro.evaluation.scores import mean_scores, score
 from tdro.evaluation.search import search
+
+WORDS = [f"w{number}" for number in range(40)]
 
 
 @pytest.fixture
