@@ -1,12 +1,14 @@
 """The task: one training collection, opened from the directory it was prepared in."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from datasets import Dataset
 
 from tdro.errors import InputError
 from tdro.files import read_json
+from tdro.tasks.mapped import PassageLists
 
 DETAILS_FILE = "task.json"
 
@@ -37,7 +39,7 @@ class Task:
         passages: Column ``text``; all texts distinct, so equal numbers mean equal texts.
         rows: Columns ``positives`` and ``negatives``, lists of passage numbers; line i belongs to
             line i of ``queries``. The two lists of a row never share a number.
-        content: Digest of everything above; changes when any text or number changes.
+        content: Digest of the three tables; changes when any text or number changes.
     """
 
     name: str
@@ -49,6 +51,16 @@ class Task:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def positives(self) -> PassageLists:
+        """Passage numbers of the positives of each row."""
+        return PassageLists(self.rows.data.column("positives"))
+
+    @cached_property
+    def negatives(self) -> PassageLists:
+        """Passage numbers of the hard negatives of each row."""
+        return PassageLists(self.rows.data.column("negatives"))
 
     @classmethod
     def open(cls, directory: Path) -> "Task":

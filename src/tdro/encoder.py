@@ -1,0 +1,286 @@
+"""Any Hugging Face LLM or encoder, or a GGUF file, as a SentenceTransformer; and its embeddings."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import (
+    Normalize,
+    Pooling,
+    StaticEmbedding,
+    Transformer,
+)
+from tokenizers import processors
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+
+from tdro.errors import InputError, require
+from tdro.settings import EncoderSettings
+
+
+def query_prompt(instruction: str) -> str:
+    """Returns what stands before a query of a task (paper, appendix); empty for no instruction."""
+    return f"Instruct: {instruction}\nQuery: " if instruction else ""
+
+
+def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = None) -> Any:
+    """Builds the embedding model that the settings describe.
+
+    Args:
+        settings: The pretrained model and what is made of it.
+        prompts: Query prompt of each task by name, kept in the model as named prompts.
+
+    Returns:
+        A SentenceTransformer with cosine similarity whose ``encode_query`` and
+        ``encode_document`` apply the two maximal lengths.
+
+    Raises:
+        InputError: The pretrained model cannot be read or cannot be cut to ``layers``.
+    """
+    folder, source = _source(settings.name_or_path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **source)
+        config = AutoConfig.from_pretrained(folder, **source)
+        _keep_layers(config, settings)
+        model = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **source)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"The model {settings.name_or_path!r} cannot be loaded: {reason}") from None
+    if source:
+        model = _unquantized(model)
+    if settings.kind == "static":
+        modules = _static_modules(settings, model, tokenizer)
+    else:
+        modules = _transformer_modules(settings, model, tokenizer)
+    named = {"query": "", "document": "", **(prompts or {})}
+    return SentenceTransformer(modules=modules, prompts=named, similarity_fn_name="cosine")
+
+
+def _source(name_or_path: str) -> tuple[str, dict[str, str]]:
+    path = Path(name_or_path)
+    if path.suffix != ".gguf":
+        return name_or_path, {}
+    if not path.is_file():
+        raise InputError(f"The model file {name_or_path} does not exist.")
+    require("gguf", "gguf")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+def _unquantized(model: Any) -> Any:
+    """Returns the model anew: one read from GGUF calls itself quantized and cannot be saved."""
+    config = model.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    plain = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    return plain
+
+
+def _keep_layers(config: Any, settings: EncoderSettings) -> None:
+    if settings.layers is None:
+        return
+    there = config.num_hidden_layers
+    if settings.layers > there:
+        raise InputError(
+            f"layers: {settings.layers} is more than the {there} layers of "
+            f"{settings.name_or_path!r}."
+        )
+    config.num_hidden_layers = settings.layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[: settings.layers]
+
+
+def _transformer_modules(
+    settings: EncoderSettings, model: Any, tokenizer: PreTrainedTokenizerBase
+) -> list[Any]:
+    encoder = type(model.config) in MODEL_FOR_MASKED_LM_MAPPING
+    pooling = settings.pooling or ("mean" if encoder else "lasttoken")
+    if pooling == "lasttoken":
+        end_with_eos(tokenizer)
+    tokenizer.padding_side = "right"
+    # sentence-transformers would wrap every text of a chat model in its chat template.
+    tokenizer.chat_template = None
+    model.config.use_cache = False
+    with _saved_pair(model, tokenizer) as folder:
+        transformer = Transformer(
+            folder,
+            max_seq_length=max(settings.max_passage_length, settings.max_query_length),
+            query_length=settings.max_query_length,
+            document_length=settings.max_passage_length,
+        )
+    return [transformer, Pooling(transformer.get_embedding_dimension(), pooling), Normalize()]
+
+
+@contextlib.contextmanager
+def _saved_pair(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        yield folder
+
+
+def end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes the tokenizer's own post-processor put one EOS at the end, also after truncation.
+
+    Being part of the tokenizer it is saved with it, so that any program encodes alike.
+
+    Raises:
+        InputError: The tokenizer has no EOS token, or is not a fast tokenizer.
+    """
+    eos = tokenizer.eos_token
+    if eos is None:
+        raise InputError("The tokenizer has no EOS token, which last-token pooling needs.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = eos
+    if tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
+        return
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise InputError("The tokenizer is not a fast one, and no EOS can be added to its output.")
+    template = processors.TemplateProcessing(
+        single=f"$A {eos}", pair=f"$A $B:1 {eos}:1", special_tokens=[(eos, tokenizer.eos_token_id)]
+    )
+    before = backend.post_processor
+    backend.post_processor = processors.Sequence([before, template]) if before else template
+
+
+def _static_modules(
+    settings: EncoderSettings, model: Any, tokenizer: PreTrainedTokenizerBase
+) -> list[Any]:
+    weights = model.get_input_embeddings().weight.detach().float()
+    if settings.dimensions is not None:
+        if settings.dimensions > weights.shape[1]:
+            raise InputError(
+                f"dimensions: {settings.dimensions} is more than the {weights.shape[1]} "
+                f"of {settings.name_or_path!r}."
+            )
+        weights = _principal_components(weights, settings.dimensions)
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(settings.max_passage_length)
+    return [StaticEmbedding(backend, embedding_weights=weights.contiguous()), Normalize()]
+
+
+def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tensor:
+    centred = (weights - weights.mean(0)).double()
+    _, directions = torch.linalg.eigh(centred.T @ centred)
+    kept = directions[:, -dimensions:].flip(1)
+    # An eigenvector's sign is arbitrary; fixing it makes every run start from the same numbers.
+    kept = kept * torch.sign(kept.gather(0, kept.abs().argmax(0, keepdim=True)))
+    return (centred @ kept).float()
+
+
+def uses_bf16(precision: str, device: torch.device) -> bool:
+    """Tells whether forward passes run under bfloat16 autocast on a device."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def autocast(model: SentenceTransformer, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """Returns the autocast context in which a model's forward passes run (see ``uses_bf16``)."""
+    if not uses_bf16(precision, model.device):
+        return contextlib.nullcontext()
+    return torch.autocast(model.device.type, dtype=torch.bfloat16)
+
+
+class TokenBatch:
+    """Texts tokenised once, of which any subset can be embedded without needless padding.
+
+    Queries come first, passages follow; a text is named by its place in that order.
+
+    Args:
+        model: The embedding model.
+        queries: Queries, prompts in front.
+        passages: Passages.
+
+    Attributes:
+        lengths: Tokens of each text, shape ``(queries + passages,)``.
+    """
+
+    def __init__(
+        self, model: SentenceTransformer, queries: Sequence[str], passages: Sequence[str]
+    ) -> None:
+        parts = [
+            model.preprocess(list(texts), task=side)
+            for texts, side in ((queries, "query"), (passages, "document"))
+            if texts
+        ]
+        self._padded = "attention_mask" in parts[0]
+        self._constant = {k: v for k, v in parts[0].items() if not isinstance(v, torch.Tensor)}
+        if self._padded:
+            tokens = [part["input_ids"][part["attention_mask"].bool()] for part in parts]
+            lengths = [part["attention_mask"].sum(1) for part in parts]
+        else:
+            tokens = [part["input_ids"] for part in parts]
+            lengths = [_bag_lengths(part) for part in parts]
+        self._tokens = torch.cat(tokens)
+        self.lengths: NDArray[np.int64] = torch.cat(lengths).numpy()
+        self._ends = np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def embed(
+        self, model: torch.nn.Module, texts: NDArray[np.int64], chunk_tokens: int
+    ) -> torch.Tensor:
+        """Embeds some of the texts, sorted by length and in chunks of bounded size.
+
+        Args:
+            model: The embedding model, wrapped or not.
+            texts: Places of the texts, shape ``(n,)``.
+            chunk_tokens: Padded tokens of one forward pass at most (one text at least).
+
+        Returns:
+            Embeddings in the order of ``texts``, shape ``(n, dimensions)``.
+        """
+        order = np.argsort(-self.lengths[texts], kind="stable")
+        chunks, start = [], 0
+        while start < len(order):
+            longest = max(1, int(self.lengths[texts[order[start]]]))
+            end = start + max(1, chunk_tokens // longest)
+            features = self._features(texts[order[start:end]], _device(model))
+            chunks.append(model(features)["sentence_embedding"])
+            start = end
+        place = torch.from_numpy(np.argsort(order, kind="stable"))
+        embeddings: torch.Tensor = torch.cat(chunks)[place.to(chunks[0].device)]
+        return embeddings
+
+    def _features(self, texts: NDArray[np.int64], device: torch.device) -> dict[str, Any]:
+        ids = [self._tokens[self._ends[t] - self.lengths[t] : self._ends[t]] for t in texts]
+        if not self._padded:
+            starts = np.cumsum([0, *(len(tokens) for tokens in ids[:-1])])
+            return {
+                **self._constant,
+                "input_ids": torch.cat(ids).to(device),
+                "offsets": torch.from_numpy(starts).to(device),
+            }
+        lengths = torch.from_numpy(self.lengths[texts])
+        padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+        mask = torch.arange(padded.shape[1])[None] < lengths[:, None]
+        return {
+            **self._constant,
+            "input_ids": padded.to(device),
+            "attention_mask": mask.long().to(device),
+        }
+
+
+def _bag_lengths(features: dict[str, Any]) -> torch.Tensor:
+    ends = torch.cat([features["offsets"][1:], torch.tensor([len(features["input_ids"])])])
+    return ends - features["offsets"]
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device

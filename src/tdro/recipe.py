@@ -1,0 +1,243 @@
+"""The recipe: the YAML file that describes a run, checked and resolved."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
+
+from tdro.errors import InputError
+from tdro.settings import EncoderSettings, LearningSettings, Settings, TrainingSettings
+
+_LEARNED = ("last", "mean", "ema")
+_NAMED = ("reference", "uniform", "proportional", *_LEARNED)
+_TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
+
+
+class TaskEntry(Settings):
+    """One task of the recipe."""
+
+    name: Annotated[str, Field(min_length=1)]
+    path: Path
+    instruction: str = ""
+
+
+class TaskFolder(Settings):
+    """A folder with ``tasks.json`` and ``tasks/``, or of task files."""
+
+    folder: Path
+
+
+class BenchmarkEntry(Settings):
+    """One benchmark of the recipe, a folder in the BEIR layout; a bare path will do."""
+
+    path: Path
+    name: str | None = None
+    instruction: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class Recipe(Settings):
+    """A run: tasks, models, the three kinds of training, retrievers and benchmarks.
+
+    Attributes:
+        seed: Seed of everything random.
+        tasks: The tasks, one by one or as a folder.
+        max_rows: Rows of a task that are used; all when absent.
+        holdout: Queries a task kept out of training and used as its benchmark; at most a fifth.
+        holdout_passages: Passages of a hold-out benchmark; the rest of the task is left out.
+        model: The retrievers' model.
+        proxy: What differs from ``model`` in the proxy and the reference.
+        reference: How the reference is trained.
+        learning: How the mixture is learned.
+        training: How the retrievers are trained.
+        retrievers: ``uniform``, ``proportional``, ``last``, ``mean``, ``ema``, ``top-FRACTION``,
+            a mixture file, or ``reference`` to judge the reference as well.
+        benchmarks: Folders in the BEIR layout.
+    """
+
+    seed: int = Field(0, ge=0)
+    tasks: list[TaskEntry] | TaskFolder
+    max_rows: PositiveInt | None = None
+    holdout: int = Field(200, ge=0)
+    holdout_passages: PositiveInt = 5000
+    model: EncoderSettings
+    proxy: EncoderSettings
+    reference: TrainingSettings = TrainingSettings()
+    learning: LearningSettings = LearningSettings()
+    training: TrainingSettings = TrainingSettings()
+    retrievers: list[str] = ["uniform", "last", "top-0.7"]
+    benchmarks: list[BenchmarkEntry] = []
+
+    @field_validator("retrievers")
+    @classmethod
+    def _known_retrievers(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name in _NAMED or _TOP.fullmatch(name) or name.endswith(".json"):
+                continue
+            near = difflib.get_close_matches(name, (*_NAMED, "top-0.7"), 1, 0.0)[0]
+            raise ValueError(f"{name!r} is no retriever; the nearest is {near!r}")
+        if len(set(names)) < len(names):
+            raise ValueError("a retriever is named twice")
+        return names
+
+    @property
+    def needs_learning(self) -> bool:
+        """Whether a retriever asks for the learned mixture."""
+        return any(name in _LEARNED or _TOP.fullmatch(name) for name in self.retrievers)
+
+    def to_yaml(self) -> str:
+        """Returns the resolved recipe, which gives the same run from any folder."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, applies ``key=value`` overrides and resolves its paths.
+
+    Args:
+        path: The YAML file. Paths in it start from its folder.
+        overrides: Each ``dotted.key=value``, the value in YAML, read as if it stood in the file.
+
+    Raises:
+        InputError: The file, a key, a value or a named path is wrong; one sentence.
+    """
+    content = _read_yaml(path)
+    for override in overrides:
+        _apply(content, override)
+    proxy = content.get("proxy") or {}
+    model = content.get("model")
+    if isinstance(model, Mapping) and isinstance(proxy, Mapping):
+        content["proxy"] = {**model, **proxy}
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_sentence(error)}") from None
+    return _resolved(recipe, path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"The recipe {path} does not exist.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The recipe {path} cannot be read: {error}.") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise InputError(f"{where}: the recipe is not valid YAML ({problem}).") from None
+    if not isinstance(content, dict):
+        raise InputError(f"The recipe {path} is no mapping of keys to values.")
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError(f"--set takes key=value, such as learning.steps=50, not {override!r}.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {key}: {text!r} is not a YAML value.") from None
+    *parents, last = key.split(".")
+    place = content
+    for parent in parents:
+        inner = place.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise InputError(f"--set {key}: {parent!r} holds {inner!r}, no further keys.")
+        place = inner
+    place[last] = value
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    # A union reports the problem once a member; the deepest place is the one the user meant.
+    for problem in error.errors(include_url=False):
+        if len(problem["loc"]) > len(first["loc"]):
+            first = problem
+    steps = [str(step) for step in first["loc"] if not _is_union_label(str(step))]
+    key = ".".join(steps)
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(steps[-1], _keys_beside(steps), 1, 0.0)
+        return (
+            f"the key {key!r} (value {first['input']!r}) is unknown; "
+            f"the nearest valid key is {near[0]!r}."
+        )
+    if first["type"] == "missing":
+        return f"the key {key!r} is missing."
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{key!r} is {first['input']!r}: {message[0].lower()}{message[1:]}."
+
+
+def _is_union_label(step: str) -> bool:
+    return step.startswith("list[") or step == TaskFolder.__name__
+
+
+def _keys_beside(steps: Sequence[str]) -> list[str]:
+    members: dict[str, type[BaseModel]] = {
+        "tasks": TaskEntry,
+        "benchmarks": BenchmarkEntry,
+        "model": EncoderSettings,
+        "proxy": EncoderSettings,
+        "reference": TrainingSettings,
+        "training": TrainingSettings,
+        "learning": LearningSettings,
+    }
+    model: type[BaseModel] = members[steps[0]] if len(steps) > 1 else Recipe
+    return list(model.model_fields)
+
+
+def _resolved(recipe: Recipe, path: Path) -> Recipe:
+    """Makes every path absolute, after checking that it is there, and fills what is inherited."""
+    base = path.resolve().parent
+
+    def existing(value: Path | str, key: str) -> Path:
+        found = (base / value).resolve()
+        if not found.exists():
+            raise InputError(f"{path}: {key!r} is {str(value)!r}, which does not exist ({found}).")
+        return found
+
+    def model(settings: EncoderSettings, key: str) -> EncoderSettings:
+        name = settings.name_or_path
+        local = name.endswith(".gguf") or name.startswith((".", "/")) or (base / name).exists()
+        place = str(existing(name, f"{key}.name_or_path")) if local else name
+        return settings.model_copy(update={"name_or_path": place})
+
+    tasks: list[TaskEntry] | TaskFolder
+    if isinstance(recipe.tasks, TaskFolder):
+        tasks = TaskFolder(folder=existing(recipe.tasks.folder, "tasks.folder"))
+    else:
+        tasks = [
+            entry.model_copy(update={"path": existing(entry.path, f"tasks.{place}.path")})
+            for place, entry in enumerate(recipe.tasks)
+        ]
+    learning = recipe.learning
+    inherited = {
+        name: getattr(recipe.reference, name)
+        for name in ("learning_rate", "temperature")
+        if getattr(learning, name) is None
+    }
+    return recipe.model_copy(
+        update={
+            "tasks": tasks,
+            "model": model(recipe.model, "model"),
+            "proxy": model(recipe.proxy, "proxy"),
+            "learning": learning.model_copy(update=inherited),
+            "retrievers": [
+                str(existing(name, "retrievers")) if name.endswith(".json") else name
+                for name in recipe.retrievers
+            ],
+            "benchmarks": [
+                entry.model_copy(update={"path": existing(entry.path, f"benchmarks.{place}.path")})
+                for place, entry in enumerate(recipe.benchmarks)
+            ],
+        }
+    )

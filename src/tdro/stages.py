@@ -1,0 +1,125 @@
+"""Stages of a run: each a directory that is done when its manifest is there and fits."""
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from tdro.files import digest, publish, read_json, write_json
+from tdro.progress import Tick, stage_progress
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One piece of work.
+
+    Attributes:
+        label: Its name for people.
+        directory: Where its result goes, relative to the run directory.
+        inputs: All that the result depends on, as JSON values.
+        work: Does it in the directory it is given and returns counts for the record. It may find
+            there what a killed attempt with the same inputs left.
+    """
+
+    label: str
+    directory: str
+    inputs: Mapping[str, Any]
+    work: Callable[[Path, Tick], dict[str, Any]]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the inputs."""
+        return digest(dict(self.inputs))
+
+
+class RunDirectory:
+    """The directory of a run, which does the stages that are missing or stale.
+
+    Args:
+        root: The directory; made when missing.
+        console: Where to say what is done and why.
+    """
+
+    def __init__(self, root: Path, console: Console) -> None:
+        self.root = root
+        self.console = console
+        root.mkdir(parents=True, exist_ok=True)
+
+    def complete(self, stage: Stage) -> Path:
+        """Returns the stage's finished directory, doing the work if it has to be done.
+
+        A killed attempt leaves ``.NAME.partial`` beside it, from which the next one goes on.
+        """
+        target = self.root / stage.directory
+        reason = self._why(stage, target)
+        if reason is None:
+            self._say(f"[dim]{escape(stage.label)}: done before[/dim]")
+            return target
+        partial = target.with_name(f".{target.name}.partial")
+        known = partial / "inputs.json"
+        if partial.exists() and not (
+            known.is_file() and digest(read_json(known)) == stage.fingerprint
+        ):
+            shutil.rmtree(partial)
+        resumed = ", going on where it stopped" if partial.exists() else ""
+        self._say(f"{escape(stage.label)}: {escape(reason)}{resumed}")
+        partial.mkdir(parents=True, exist_ok=True)
+        write_json(known, dict(stage.inputs))
+        started = time.monotonic()
+        with stage_progress(self.console, stage.label) as tick:
+            facts = stage.work(partial, tick)
+        seconds = time.monotonic() - started
+        known.unlink()
+        manifest = {
+            "stage": stage.label,
+            "fingerprint": stage.fingerprint,
+            "seconds": round(seconds, 3),
+            "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+            "facts": facts,
+            "inputs": dict(stage.inputs),
+        }
+        write_json(partial / MANIFEST_FILE, manifest)
+        publish(partial, target)
+        counted = "".join(f", {value:,} {name}" for name, value in facts.items())
+        self._say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
+        return target
+
+    def _why(self, stage: Stage, target: Path) -> str | None:
+        """Returns why the stage has to be done, or None when it is done."""
+        if not (target / MANIFEST_FILE).is_file():
+            return "to be done"
+        manifest = read_json(target / MANIFEST_FILE)
+        if manifest["fingerprint"] == stage.fingerprint:
+            return None
+        before, now = _flat(manifest["inputs"]), _flat(dict(stage.inputs))
+        changed = sorted(key for key in before | now if before.get(key) != now.get(key))
+        if not changed:
+            return "to be done again"
+        key = changed[0]
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        return f"to be done again, {key} was {before.get(key)!r}, is {now.get(key)!r}{more}"
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        pairs = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)  # type: ignore[assignment]
+    else:
+        return {prefix: value}
+    return {
+        inner: leaf
+        for key, item in pairs
+        for inner, leaf in _flat(item, f"{prefix}.{key}" if prefix else str(key)).items()
+    }

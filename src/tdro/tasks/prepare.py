@@ -1,0 +1,107 @@
+"""Preparing a task: texts and numbers on disk, in the form that is memory-mapped for training."""
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tdro.files import digest, write_json
+from tdro.tasks.lists import Lists
+from tdro.tasks.negatives import mine
+from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
+from tdro.tasks.task import DETAILS_FILE, TaskSource
+from tdro.tasks.texts import read_texts, select_texts
+
+ROWS_FILE = "rows.arrow"
+_ROWS_BATCH = 1000
+
+
+def prepare_task(
+    source: TaskSource,
+    directory: Path,
+    *,
+    negatives: int = 16,
+    max_rows: int | None = None,
+    seed: int = 0,
+    strict: bool = False,
+) -> TaskReport:
+    """Reads a task file once and writes the directory that ``Task.open`` opens.
+
+    Equal texts get equal numbers, rows with an equal query become one row, and rows without a
+    negative get negatives by BM25 among the task's own passages. No list of a row holds a number
+    twice, and no negative equals a positive of its row or its query.
+
+    Args:
+        source: The task.
+        directory: Existing folder; the caller renames it once this function has returned.
+        negatives: Negatives to mine for each row that has none; 0 mines none.
+        max_rows: Rows to keep, the first ones after merging; None keeps all.
+        seed: Seed of what is random in mining.
+        strict: Raise at the first bad row instead of dropping it.
+
+    Returns:
+        What was found; also kept in ``task.json``.
+
+    Raises:
+        InputError: The file cannot be read, no row of it can be used, ``strict`` and a row is
+            bad, or negatives are wanted and the package bm25s is not installed.
+    """
+    scanned = scan(source, directory, max_rows=max_rows, strict=strict)
+    given = scanned.negatives
+    all_negatives = _with_mined(scanned, directory, negatives, seed) if negatives else given
+    _write_rows(directory / ROWS_FILE, scanned.positives, all_negatives)
+    report = replace(
+        scanned.report,
+        negatives_mined=int(np.count_nonzero(all_negatives.lengths > given.lengths)),
+        short_of_negatives=int(np.count_nonzero(all_negatives.lengths == 0)),
+    )
+    details = {
+        "name": source.name,
+        "instruction": source.instruction,
+        "content": _content(scanned, all_negatives),
+        "report": asdict(report),
+    }
+    write_json(directory / DETAILS_FILE, details)
+    return report
+
+
+def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
+    """Adds mined negatives to the rows that have none."""
+    given = scanned.negatives
+    wanting = np.flatnonzero(given.lengths == 0)
+    if len(wanting) == 0:
+        return given
+    mined = list(
+        mine(
+            select_texts(read_texts(directory / QUERIES_FILE), wanting),
+            read_texts(directory / PASSAGES_FILE),
+            (scanned.own[row] for row in wanting.tolist()),
+            count,
+            seed,
+        )
+    )
+    return Lists.from_pairs(
+        np.concatenate([given.owners, np.repeat(wanting, [len(one) for one in mined])]),
+        np.concatenate([given.values, *mined]),
+        len(given),
+    )
+
+
+def _write_rows(path: Path, positives: Lists, negatives: Lists) -> None:
+    columns = {
+        name: pa.ListArray.from_arrays(pa.array(lists.offsets, pa.int32()), pa.array(lists.values))
+        for name, lists in (("positives", positives), ("negatives", negatives))
+    }
+    table = pa.table(columns)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=_ROWS_BATCH)
+
+
+def _content(scanned: Scan, negatives: Lists) -> str:
+    sha = hashlib.sha256()
+    for lists in (scanned.positives, negatives):
+        sha.update(lists.offsets.astype("<i8").tobytes())
+        sha.update(lists.values.astype("<i4").tobytes())
+    return digest([*scanned.text_digests, sha.hexdigest()])

@@ -1,0 +1,243 @@
+"""The streaming pass over a task file: numbers its texts, merges equal queries, counts faults."""
+
+from array import array
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.errors import InputError
+from tdro.tasks.layouts import Problem, Row, read_row
+from tdro.tasks.lists import Lists
+from tdro.tasks.reading import read_records
+from tdro.tasks.task import TaskSource
+from tdro.tasks.texts import DistinctTexts
+
+PROBLEMS_KEPT = 10
+
+QUERIES_FILE = "queries.arrow"
+PASSAGES_FILE = "passages.arrow"
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """A dropped row.
+
+    Attributes:
+        file: Path of the file as it was given.
+        line: Number of the line (of the row for parquet), from 1.
+        reason: Why the row was dropped, with what was found.
+    """
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class WordCounts:
+    """Words (runs of anything but white space) a text: mean, 95th percentile and maximum."""
+
+    mean: float
+    p95: float
+    max: int
+
+    @classmethod
+    def of(cls, words: NDArray[np.int32]) -> "WordCounts":
+        """Summarises the words of each text, shape (texts,), at least one."""
+        p95 = np.percentile(words, 95)
+        return cls(round(float(words.mean()), 2), round(float(p95), 2), int(words.max()))
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """What was found in a task file. ``dataclasses.asdict`` of it can be written as JSON.
+
+    Attributes:
+        rows_read: Rows in the file: ``rows`` + ``merged`` + ``over_limit`` + all of ``dropped``.
+        rows: Rows kept, one for each distinct query.
+        merged: Rows whose query an earlier row had, and that were merged into it.
+        over_limit: Good rows left out because of the limit on rows.
+        dropped: Rows dropped, by reason.
+        problems: The first 10 dropped rows.
+        passages: Distinct passages.
+        shared_positives: Rows one of whose positives is another row's positive too.
+        query_words: Words a query, over the rows kept.
+        passage_words: Words a passage, over the distinct passages.
+        negatives_given: Rows with a negative in the file.
+        negatives_mined: Rows that got mined negatives.
+        negatives_removed: Negatives removed because they equal a positive or the query itself.
+        short_of_negatives: Rows without any negative, after mining if there was any.
+    """
+
+    rows_read: int
+    rows: int
+    merged: int
+    over_limit: int
+    dropped: Mapping[str, int]
+    problems: tuple[RowProblem, ...]
+    passages: int
+    shared_positives: int
+    query_words: WordCounts
+    passage_words: WordCounts
+    negatives_given: int
+    negatives_mined: int
+    negatives_removed: int
+    short_of_negatives: int
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The numbers of a task, its texts being on disk or nowhere.
+
+    Attributes:
+        positives: Passage numbers of each row.
+        negatives: Passage numbers of each row; no list shares a number with ``own``.
+        own: For each row its positives, and the passage equal to its query where there is one.
+        text_digests: Digests of the queries and of the passages, in order.
+        report: What was found.
+    """
+
+    positives: Lists
+    negatives: Lists
+    own: Lists
+    text_digests: tuple[str, str]
+    report: TaskReport
+
+
+def scan(
+    source: TaskSource,
+    directory: Path | None = None,
+    *,
+    max_rows: int | None = None,
+    strict: bool = False,
+) -> Scan:
+    """Reads a task file once, holding one line and a few numbers for each row in memory.
+
+    Rows with an equal query become one row, at the place of the first, with all their positives
+    and negatives.
+
+    Args:
+        source: The task.
+        directory: Existing folder for ``queries.arrow`` and ``passages.arrow``; None writes
+            nothing.
+        max_rows: Rows to keep, after merging; None keeps all.
+        strict: Raise at the first bad row instead of dropping it.
+
+    Raises:
+        InputError: The file cannot be read, no row of it can be used, or ``strict`` and a row is
+            bad.
+    """
+    queries_path = directory and directory / QUERIES_FILE
+    passages_path = directory and directory / PASSAGES_FILE
+    with DistinctTexts(queries_path) as queries, DistinctTexts(passages_path) as passages:
+        tally = _Tally(queries, passages, max_rows)
+        for line, record in read_records(source.path):
+            row = record if isinstance(record, Problem) else read_row(record)
+            if isinstance(row, Row):
+                tally.add(row)
+                continue
+            problem = RowProblem(str(source.path), line, str(row))
+            if strict:
+                raise InputError(f"{problem}: mend or remove this row.")
+            tally.drop(row, problem)
+    if not queries:
+        raise InputError(
+            f"{source.path} holds no usable row: all {tally.dropped.total()} were dropped, "
+            f"the first in line {tally.problems[0].line} ({tally.problems[0].reason})."
+        )
+    return tally.result()
+
+
+class _Pairs:
+    def __init__(self) -> None:
+        self.owners = array("i")
+        self.values = array("i")
+
+    def append(self, owner: int, value: int) -> None:
+        self.owners.append(owner)
+        self.values.append(value)
+
+    def grouped(self, count: int) -> Lists:
+        return Lists.from_pairs(self.owners, self.values, count)
+
+
+@dataclass
+class _Tally:
+    queries: DistinctTexts
+    passages: DistinctTexts
+    max_rows: int | None
+    rows_read: int = 0
+    merged: int = 0
+    over_limit: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    problems: list[RowProblem] = field(default_factory=list)
+    positives: _Pairs = field(default_factory=_Pairs)
+    negatives: _Pairs = field(default_factory=_Pairs)
+
+    def drop(self, problem: Problem, where: RowProblem) -> None:
+        self.rows_read += 1
+        self.dropped[str(problem.reason)] += 1
+        if len(self.problems) < PROBLEMS_KEPT:
+            self.problems.append(where)
+
+    def add(self, row: Row) -> None:
+        self.rows_read += 1
+        number = self.queries.number(row.query)
+        if number is not None:
+            self.merged += 1
+        elif self.max_rows is not None and len(self.queries) >= self.max_rows:
+            self.over_limit += 1
+            return
+        else:
+            number = self.queries.add(row.query)
+        for text in row.positives:
+            self.positives.append(number, self.passages.add(text))
+        for text in row.negatives:
+            self.negatives.append(number, self.passages.add(text))
+
+    def result(self) -> Scan:
+        count = len(self.queries)
+        positives = self.positives.grouped(count)
+        given = self.negatives.grouped(count)
+        twins = np.array(self.queries.twins(self.passages), dtype=np.int64).reshape(-1, 2)
+        own = Lists.from_pairs(
+            np.concatenate([positives.owners, twins[:, 0]]),
+            np.concatenate([positives.values, twins[:, 1]]),
+            count,
+        )
+        negatives = given.minus(own)
+        return Scan(
+            positives=positives,
+            negatives=negatives,
+            own=own,
+            text_digests=(self.queries.digest, self.passages.digest),
+            report=self._report(positives, negatives, len(given.values) - len(negatives.values)),
+        )
+
+    def _report(self, positives: Lists, negatives: Lists, removed: int) -> TaskReport:
+        uses = np.bincount(positives.values, minlength=len(self.passages))
+        shared = positives.owners[uses[positives.values] > 1]
+        with_negatives = int(np.count_nonzero(negatives.lengths))
+        return TaskReport(
+            rows_read=self.rows_read,
+            rows=len(positives),
+            merged=self.merged,
+            over_limit=self.over_limit,
+            dropped=dict(self.dropped),
+            problems=tuple(self.problems),
+            passages=len(self.passages),
+            shared_positives=len(np.unique(shared)),
+            query_words=WordCounts.of(self.queries.words),
+            passage_words=WordCounts.of(self.passages.words),
+            negatives_given=with_negatives,
+            negatives_mined=0,
+            negatives_removed=removed,
+            short_of_negatives=len(positives) - with_negatives,
+        )

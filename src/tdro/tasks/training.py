@@ -1,0 +1,58 @@
+"""The rows of a task that may be trained on, and the texts that numbers stand for."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.tasks.task import Task
+
+# A hold-out never takes more than this share of a task's rows.
+_LARGEST_HOLDOUT = 0.2
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """A task without the rows that are held out.
+
+    Attributes:
+        task: The whole task.
+        rows: Numbers of the rows that may be trained on, ascending.
+        held_out: Numbers of the rows whose queries judge the retrievers, ascending.
+    """
+
+    task: Task
+    rows: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self.task.name
+
+
+def hold_out(task: Task, queries: int, seed: int) -> TrainingTask:
+    """Splits a task: some queries judge, the rest train.
+
+    Args:
+        task: The task. Its queries are distinct, so no held-out query is trained on.
+        queries: Queries to hold out; at most a fifth of the task is.
+        seed: Seed of the choice.
+    """
+    count = min(queries, int(_LARGEST_HOLDOUT * len(task)))
+    order = np.random.default_rng(task_seed(seed, "holdout", task.name)).permutation(len(task))
+    return TrainingTask(task, np.sort(order[count:]), np.sort(order[:count]))
+
+
+def task_seed(seed: int, purpose: str, name: str) -> int:
+    """Returns a seed of its own for each purpose and task, whatever other tasks there are."""
+    words = [seed, zlib.crc32(purpose.encode()), zlib.crc32(name.encode())]
+    return int(np.random.SeedSequence(words).generate_state(1)[0])
+
+
+def texts(table: "Sequence[dict[str, str]]", numbers: NDArray[np.int64]) -> list[str]:
+    """Reads some texts of a task's ``queries`` or ``passages`` in one go."""
+    found: list[str] = table[numbers.tolist()]["text"]  # type: ignore[call-overload]
+    return found

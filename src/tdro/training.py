@@ -1,0 +1,203 @@
+"""Training an embedding model on tasks drawn by a mixture, with sentence-transformers' trainer."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import transformers
+from datasets import Dataset, DatasetDict
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerCallback
+
+from tdro.encoder import query_prompt, uses_bf16
+from tdro.files import write_json
+from tdro.mixture import Mixture
+from tdro.progress import Tick
+from tdro.sampling import BlockBatchSampler, TaskDraws, distinct_batches, quota_sequence
+from tdro.settings import LearningSettings, TrainingSettings
+from tdro.tasks.task import Task
+from tdro.tasks.training import TrainingTask, task_seed, texts
+
+MODEL_FOLDER = "model"
+SAMPLING_FILE = "sampling.json"
+_CHECKPOINTS = "checkpoints"
+_COMPLETE = "complete"
+
+
+def train(
+    encoder: Path,
+    tasks: Sequence[TrainingTask],
+    mixture: Mixture,
+    settings: TrainingSettings,
+    directory: Path,
+    *,
+    precision: str,
+    seed: int,
+    tick: Tick,
+) -> dict[str, int]:
+    """Trains an embedding model with InfoNCE over in-batch and hard negatives.
+
+    One task a batch, tasks dealt by the mixture. A killed call goes on from its last checkpoint
+    in ``directory`` and ends with the same model.
+
+    Args:
+        encoder: Folder of the SentenceTransformer to start from.
+        tasks: What may be drawn.
+        mixture: Weights of the tasks.
+        settings: Steps, batch size, learning rate and so on.
+        directory: An existing directory; gets ``model/`` and ``sampling.json``.
+        precision: See ``EncoderSettings``.
+        seed: Seed of everything drawn.
+        tick: Called after each step.
+
+    Returns:
+        Counts for the record: steps and rows.
+    """
+    model = SentenceTransformer(str(encoder), local_files_only=True)
+    weights = mixture.aligned(task.name for task in tasks)
+    turns = quota_sequence(weights, settings.steps, seed)
+    batches = np.bincount(turns, minlength=len(tasks))
+    data = {
+        task.name: _drawn_rows(task, max(1, int(count)), settings, seed)
+        for task, weight, count in zip(tasks, weights, batches, strict=True)
+        if weight > 0
+    }
+    arguments = training_arguments(directory, settings, model, precision=precision, seed=seed)
+    arguments.batch_sampler = BlockBatchSampler
+    arguments.multi_dataset_batch_sampler = mixture.batch_sampler(data, batches=settings.steps)
+    arguments.router_mapping = {"anchor": "query", "positive": "document"}
+    arguments.router_mapping |= {name: "document" for name in _negative_names(settings.negatives)}
+    loss = MultipleNegativesRankingLoss(model, scale=1 / settings.temperature)
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=DatasetDict(data),
+        loss=loss,
+        callbacks=[CompleteCheckpoints(), Ticking(tick)],
+    )
+    run_trainer(trainer, directory)
+    model.save(str(directory / MODEL_FOLDER))
+    rows = {name: len(dataset) for name, dataset in data.items()}
+    record = {
+        "tasks": [task.name for task in tasks],
+        "weights": weights,
+        "batches": batches.tolist(),
+        "rows": [rows.get(task.name, 0) for task in tasks],
+    }
+    write_json(directory / SAMPLING_FILE, record)
+    return {"steps": settings.steps, "rows": sum(rows.values())}
+
+
+def _drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
+    """Draws ``count`` batches of a task as a dataset of numbers that reads its texts lazily."""
+    draws = TaskDraws(task, settings.negatives, task_seed(seed, "training", task.name))
+    batches = zip(range(count), distinct_batches(draws, settings.batch_size), strict=False)
+    rows = [(block, draw) for block, batch in batches for draw in batch]
+    numbers = Dataset.from_dict(
+        {
+            "block": [block for block, _ in rows],
+            "row": [draw.row for _, draw in rows],
+            "positive": [draw.positive for _, draw in rows],
+            "negatives": [list(draw.negatives) for _, draw in rows],
+        }
+    )
+    return numbers.with_transform(partial(_read_texts, task=task.task))
+
+
+def _read_texts(numbers: dict[str, list[Any]], task: Task) -> dict[str, list[str]]:
+    prompt = query_prompt(task.instruction)
+    queries = texts(task.queries, np.array(numbers["row"]))
+    columns = {
+        "anchor": [prompt + query for query in queries],
+        "positive": texts(task.passages, np.array(numbers["positive"])),
+    }
+    negatives = np.array(numbers["negatives"], dtype=np.int64).reshape(len(queries), -1)
+    for place, name in enumerate(_negative_names(negatives.shape[1])):
+        columns[name] = texts(task.passages, negatives[:, place])
+    return columns
+
+
+def _negative_names(count: int) -> list[str]:
+    return [f"negative_{number}" for number in range(1, count + 1)]
+
+
+def training_arguments(
+    directory: Path,
+    settings: TrainingSettings | LearningSettings,
+    model: SentenceTransformer,
+    *,
+    precision: str,
+    seed: int,
+) -> SentenceTransformerTrainingArguments:
+    """Returns the trainer arguments that training and learning share (paper: cosine to a tenth)."""
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(directory / _CHECKPOINTS),
+        max_steps=settings.steps,
+        per_device_train_batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        bf16=uses_bf16(precision, model.device),
+        use_cpu=model.device.type == "cpu",
+        dataloader_pin_memory=model.device.type == "cuda",
+        seed=seed,
+        save_strategy="steps",
+        save_steps=settings.save_every,
+        save_total_limit=2,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> None:
+    """Trains from the last complete checkpoint in ``directory``, then removes the checkpoints."""
+    checkpoint = last_checkpoint(directory)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    shutil.rmtree(directory / _CHECKPOINTS, ignore_errors=True)
+
+
+def last_checkpoint(directory: Path) -> Path | None:
+    """Returns the newest checkpoint that was written to its end, if there is one."""
+    found = [mark.parent for mark in (directory / _CHECKPOINTS).glob(f"*/{_COMPLETE}")]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+class CompleteCheckpoints(TrainerCallback):
+    """Marks a checkpoint once all of it is on disk; a kill in mid-save then does no harm."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Writes the mark."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+
+
+class Ticking(TrainerCallback):
+    """Tells the progress bar of each step and its loss."""
+
+    def __init__(self, tick: Tick) -> None:
+        self.tick = tick
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Tells one step."""
+        self.tick(state.global_step, state.max_steps, kwargs.get("logs", {}).get("loss"))
+
+
+def quiet_libraries() -> None:
+    """Silences the bars and notices of the libraries; the stages speak for themselves."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
