@@ -27,7 +27,7 @@ COLORS = (
     "#1aa7b8",
 )
 DASHES = ("solid", "dash")
-GREY = "rgba(128,128,128,0.45)"
+GREY = "rgba(128,128,128,0.3)"
 
 MOST_LINES = 12
 HIGHLIGHTED = 10
@@ -72,7 +72,7 @@ def mixture_figure(mixture: MixtureRecord) -> dict[str, Any]:
         )
     _add_uniform(figure, len(tasks), "x")
     figure.update_layout(_by_task(tasks, row=34), bargap=0.3, bargroupgap=0.05)
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_xaxes(tickformat=".2~%", rangemode="tozero")
     return _plain(figure)
 
 
@@ -104,7 +104,7 @@ def trajectory_figure(lines: WeightLines) -> dict[str, Any]:
     _add_uniform(figure, len(lines.weights), "y")
     figure.update_layout(_layout(_LINE_HEIGHT), showlegend=False)
     figure.update_xaxes(title_text="step")
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(tickformat=".2~%", rangemode="tozero")
     return _plain(figure)
 
 
@@ -161,8 +161,8 @@ def _hovers(tasks: Sequence[str]) -> list[str]:
     return [label(task, _LONGEST_HOVER) for task in tasks]
 
 
-def _add_uniform(figure: Any, tasks: int, axis: str) -> None:  # noqa: ANN401
-    """Adds a dotted line at the uniform weight, with a name at its end."""
+def _add_uniform(figure: Any, tasks: int, axis: str) -> None:
+    """Adds a dotted line at the uniform weight."""
     add = figure.add_vline if axis == "x" else figure.add_hline
     add(1 / max(tasks, 1), line={"color": "#888888", "dash": "dot", "width": 1.5})
 
@@ -207,7 +207,7 @@ def _by_task(tasks: Sequence[str], row: int) -> dict[str, Any]:
     return {**layout, "showlegend": False}
 
 
-def _plain(figure: Any) -> dict[str, Any]:  # noqa: ANN401
+def _plain(figure: Any) -> dict[str, Any]:
     """Returns JSON values only; plotly writes numbers that are not finite as null."""
     value: dict[str, Any] = json.loads(figure.to_json())
     return {"data": value["data"], "layout": value["layout"]}

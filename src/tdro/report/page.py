@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -84,7 +83,8 @@ def headline(record: RunRecord) -> list[str]:
     if record.mixture:
         rows = sum(record.mixture.sizes.values())
         tasks = len(record.mixture.weights)
-        sentences.append(f"{count(tasks)} tasks" + (f" with {count(rows)} rows." if rows else "."))
+        start = "1 task" if tasks == 1 else f"{count(tasks)} tasks"
+        sentences.append(f"{start} with {count(rows)} rows." if rows else f"{start}.")
     if record.scores is None or not record.scores.num_rows:
         return [*sentences, "No retriever has been scored yet."]
     metric = metric_names(record.scores)[0]
@@ -100,15 +100,17 @@ def _winner(row: SummaryRow, metric: str) -> list[str]:
     if not values:
         return [f"No retriever has been scored on all of the {_group_name(row.group)} benchmarks."]
     best = max(values, key=lambda name: values[name])
-    start = f"{best} has the best {what}: {values[best]:.3f}"
+    start = f"“{best}” has the best {what}: {values[best]:.3f}"
     others = {name: value for name, value in values.items() if name != best}
     if not others:
-        return [f"{best} has a {what} of {values[best]:.3f}; there is nothing to compare it with."]
+        return [
+            f"“{best}” has a {what} of {values[best]:.3f}; there is nothing to compare it with."
+        ]
     if BASELINE not in values:
         return [f"{start}. There is no uniform retriever to compare it with."]
     rival = BASELINE if best != BASELINE else max(others, key=lambda name: others[name])
     difference = values[best] - values[rival]
-    sentences = [f"{start}, {difference:.3f} above {rival}."]
+    sentences = [f"{start}, {difference:.3f} above “{rival}”."]
     if difference < SMALL:
         sentences.append("One run; differences under 0.01 mean nothing.")
     return sentences
@@ -122,8 +124,8 @@ def _elsewhere(row: SummaryRow, first: SummaryRow, metric: str) -> str:
     if best == BASELINE or not math.isfinite(difference):
         return ""
     return (
-        f"On the {_group_name(row.group)} benchmarks {best} is at "
-        f"{row.means[best][metric]:.3f}, {signed(difference)} against {BASELINE}."
+        f"On the {_group_name(row.group)} benchmarks “{best}” is at "
+        f"{row.means[best][metric]:.3f}, {signed(difference)} against “{BASELINE}”."
     )
 
 
@@ -279,7 +281,7 @@ def duration(seconds: float) -> str:
     """Writes a time span in the two units that matter."""
     if not math.isfinite(seconds):
         return DASH
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

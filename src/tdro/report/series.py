@@ -41,16 +41,23 @@ class TaskLosses:
 
 
 def weight_lines(trajectory: pa.Table) -> WeightLines:
-    """Picks at most 200 evenly spaced steps, the first and the last among them."""
+    """Picks at most 200 evenly spaced steps, the first and the last among them.
+
+    Args:
+        trajectory: The table of a run record; not empty.
+    """
     steps, tasks, weights = _pivot(trajectory, "weight")
     picked = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_POINTS)).round())
     rows = picked.astype(np.int64)
-    order = np.argsort(-np.nan_to_num(weights[-1]), kind="stable") if len(steps) else []
-    return WeightLines(steps[rows], {tasks[task]: weights[rows, task] for task in order})
+    order = np.argsort(-np.nan_to_num(weights[-1]), kind="stable")
+    return WeightLines(steps[rows], {tasks[task]: weights[rows, task] for task in order.tolist()})
 
 
 def task_losses(trajectory: pa.Table) -> list[TaskLosses]:
     """Averages the losses of each task over the first and the last third of the steps.
+
+    Args:
+        trajectory: The table of a run record; not empty.
 
     Returns:
         One value for each task, the highest proxy loss of the last third first.
