@@ -56,7 +56,9 @@ def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = No
         model = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **source)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"The model {settings.name_or_path!r} cannot be loaded: {reason}") from None
+        raise InputError(
+            f"The model {settings.name_or_path!r} cannot be loaded: {reason}"
+        ) from None
     if source:
         model = _unquantized(model)
     if settings.kind == "static":
@@ -177,7 +179,8 @@ def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tenso
     kept = directions[:, -dimensions:].flip(1)
     # An eigenvector's sign is arbitrary; fixing it makes every run start from the same numbers.
     kept = kept * torch.sign(kept.gather(0, kept.abs().argmax(0, keepdim=True)))
-    return (centred @ kept).float()
+    components: torch.Tensor = (centred @ kept).float()
+    return components
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
@@ -185,7 +188,7 @@ def uses_bf16(precision: str, device: torch.device) -> bool:
     if precision != "auto":
         return precision == "bf16"
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
@@ -279,7 +282,8 @@ class TokenBatch:
 
 def _bag_lengths(features: dict[str, Any]) -> torch.Tensor:
     ends = torch.cat([features["offsets"][1:], torch.tensor([len(features["input_ids"])])])
-    return ends - features["offsets"]
+    lengths: torch.Tensor = ends - features["offsets"]
+    return lengths
 
 
 def _device(model: torch.nn.Module) -> torch.device:

@@ -88,7 +88,9 @@ class Mixture:
         except InvalidOperation:
             raise InputError(f"A fraction such as 0.7 is needed, not {str(fraction)!r}.") from None
         if not 0 < exact <= 1:
-            raise InputError(f"The fraction of tasks to keep is above 0 and at most 1, not {exact}.")
+            raise InputError(
+                f"The fraction of tasks to keep is above 0 and at most 1, not {exact}."
+            )
         count = max(1, math.floor(exact * len(self.weights)))
         kept = sorted(self.weights, key=lambda task: -self.weights[task])[:count]
         return Mixture(
@@ -151,9 +153,7 @@ class Mixture:
         order = sorted(weights, key=lambda task: ids.get(task, len(ids)))
         details = {key: value for key, value in content.items() if key not in _FILE_KEYS}
         try:
-            return cls(
-                {task: weights[task] for task in order}, content.get("size") or {}, details
-            )
+            return cls({task: weights[task] for task in order}, content.get("size") or {}, details)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 

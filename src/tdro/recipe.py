@@ -7,10 +7,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tdro.errors import InputError
 from tdro.settings import EncoderSettings, LearningSettings, Settings, TrainingSettings
+from tdro.tasks.reading import find_sources
+from tdro.tasks.task import TaskSource
 
 _LEARNED = ("last", "mean", "ema")
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
@@ -63,22 +72,22 @@ class Recipe(Settings):
         benchmarks: Folders in the BEIR layout.
     """
 
-    seed: int = Field(0, ge=0)
-    tasks: list[TaskEntry] | TaskFolder
+    seed: int = Field(default=0, ge=0)
+    tasks: tuple[TaskEntry, ...] | TaskFolder
     max_rows: PositiveInt | None = None
-    holdout: int = Field(200, ge=0)
+    holdout: int = Field(default=200, ge=0)
     holdout_passages: PositiveInt = 5000
     model: EncoderSettings
     proxy: EncoderSettings
     reference: TrainingSettings = TrainingSettings()
     learning: LearningSettings = LearningSettings()
     training: TrainingSettings = TrainingSettings()
-    retrievers: list[str] = ["uniform", "last", "top-0.7"]
-    benchmarks: list[BenchmarkEntry] = []
+    retrievers: tuple[str, ...] = ("uniform", "last", "top-0.7")
+    benchmarks: tuple[BenchmarkEntry, ...] = ()
 
     @field_validator("retrievers")
     @classmethod
-    def _known_retrievers(cls, names: list[str]) -> list[str]:
+    def _known_retrievers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
             if name in _NAMED or _TOP.fullmatch(name) or name.endswith(".json"):
                 continue
@@ -87,6 +96,22 @@ class Recipe(Settings):
         if len(set(names)) < len(names):
             raise ValueError("a retriever is named twice")
         return names
+
+    def task_sources(self) -> list[TaskSource]:
+        """Returns the tasks that are named or found in the folder.
+
+        Raises:
+            InputError: There is none, or two have the same name.
+        """
+        if isinstance(self.tasks, TaskFolder):
+            return find_sources(self.tasks.folder)
+        names = [entry.name for entry in self.tasks]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"Two tasks are named {name!r}: give one of them another name.")
+        if not names:
+            raise InputError("The recipe names no task.")
+        return [TaskSource(entry.name, entry.path, entry.instruction) for entry in self.tasks]
 
     @property
     def needs_learning(self) -> bool:
@@ -178,7 +203,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _is_union_label(step: str) -> bool:
-    return step.startswith("list[") or step == TaskFolder.__name__
+    return step.startswith("tuple[") or step == TaskFolder.__name__
 
 
 def _keys_beside(steps: Sequence[str]) -> list[str]:
@@ -211,14 +236,14 @@ def _resolved(recipe: Recipe, path: Path) -> Recipe:
         place = str(existing(name, f"{key}.name_or_path")) if local else name
         return settings.model_copy(update={"name_or_path": place})
 
-    tasks: list[TaskEntry] | TaskFolder
+    tasks: tuple[TaskEntry, ...] | TaskFolder
     if isinstance(recipe.tasks, TaskFolder):
         tasks = TaskFolder(folder=existing(recipe.tasks.folder, "tasks.folder"))
     else:
-        tasks = [
+        tasks = tuple(
             entry.model_copy(update={"path": existing(entry.path, f"tasks.{place}.path")})
             for place, entry in enumerate(recipe.tasks)
-        ]
+        )
     learning = recipe.learning
     inherited = {
         name: getattr(recipe.reference, name)
@@ -231,13 +256,13 @@ def _resolved(recipe: Recipe, path: Path) -> Recipe:
             "model": model(recipe.model, "model"),
             "proxy": model(recipe.proxy, "proxy"),
             "learning": learning.model_copy(update=inherited),
-            "retrievers": [
+            "retrievers": tuple(
                 str(existing(name, "retrievers")) if name.endswith(".json") else name
                 for name in recipe.retrievers
-            ],
-            "benchmarks": [
+            ),
+            "benchmarks": tuple(
                 entry.model_copy(update={"path": existing(entry.path, f"benchmarks.{place}.path")})
                 for place, entry in enumerate(recipe.benchmarks)
-            ],
+            ),
         }
     )

@@ -112,7 +112,10 @@ class TaskDraws:
         return tuple(drawn)
 
     def _fill(self, row: int, count: int, generator: np.random.Generator) -> list[int]:
-        banned = {*self.source.task.positives[row].tolist(), *self.source.task.negatives[row].tolist()}
+        banned = {
+            *self.source.task.positives[row].tolist(),
+            *self.source.task.negatives[row].tolist(),
+        }
         total = len(self.source.task.passages)
         few = min(total, len(banned) + count)
         others = [
@@ -246,7 +249,7 @@ class MixtureBatchSampler(MultiDatasetDefaultBatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         together = get_world_size()
         turns = quota_sequence(self.weights, -(-self.batches // together), self.seed + self.epoch)
-        starts = np.cumsum([0, *(len(dataset) for dataset in self.dataset.datasets)])
+        starts = np.concatenate([[0], self.dataset.cumulative_sizes])
         streams = {
             task: self._endless(task) for task, weight in enumerate(self.weights) if weight > 0
         }
@@ -290,6 +293,7 @@ class MixtureSamplerFactory:
         generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> MixtureBatchSampler:
+        """Makes the sampler; called by the trainer."""
         return MixtureBatchSampler(
             dataset,
             batch_samplers,

@@ -20,6 +20,8 @@ class EncoderSettings(Settings):
         layers: Keep only the first layers; all when absent.
         dimensions: ``static`` only: reduce the embeddings to this many dimensions (PCA).
         pooling: Token to text; by default ``lasttoken`` for decoders and ``mean`` for encoders.
+        instructions: Put the task's instruction before each query; by default for
+            ``transformer`` only, since in a bag of embeddings it would drown the query.
         max_query_length: Tokens of a query, prompt and EOS included.
         max_passage_length: Tokens of a passage, EOS included.
         precision: ``bf16`` runs forward passes under bfloat16 autocast; ``auto`` does so where
@@ -31,9 +33,15 @@ class EncoderSettings(Settings):
     layers: PositiveInt | None = None
     dimensions: PositiveInt | None = None
     pooling: Literal["lasttoken", "mean", "cls"] | None = None
-    max_query_length: int = Field(128, ge=4)
-    max_passage_length: int = Field(512, ge=4)
+    instructions: bool | None = None
+    max_query_length: int = Field(default=128, ge=4)
+    max_passage_length: int = Field(default=512, ge=4)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+
+    @property
+    def instructed(self) -> bool:
+        """Whether queries get their task's instruction."""
+        return self.kind == "transformer" if self.instructions is None else self.instructions
 
 
 class TrainingSettings(Settings):
@@ -51,11 +59,11 @@ class TrainingSettings(Settings):
     """
 
     steps: PositiveInt = 1000
-    batch_size: int = Field(64, ge=2)
-    negatives: int = Field(1, ge=0)
+    batch_size: int = Field(default=64, ge=2)
+    negatives: int = Field(default=1, ge=0)
     learning_rate: PositiveFloat = 1e-4
-    weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.1, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
     temperature: PositiveFloat = 0.02
     save_every: PositiveInt = 50
 
@@ -81,14 +89,14 @@ class LearningSettings(Settings):
 
     method: Literal["tdro", "tdro-paper", "group-dro"] = "tdro"
     steps: PositiveInt = 1000
-    batch_size: int = Field(64, ge=2)
+    batch_size: int = Field(default=64, ge=2)
     negatives: PositiveInt = 7
     eta: PositiveFloat = 0.02
-    cut: float = Field(0.05, ge=0, lt=1)
-    ema_decay: float = Field(0.9, ge=0, lt=1)
+    cut: float = Field(default=0.05, ge=0, lt=1)
+    ema_decay: float = Field(default=0.9, ge=0, lt=1)
     learning_rate: PositiveFloat | None = None
-    weight_decay: float = Field(0.1, ge=0)
-    warmup: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.1, ge=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
     temperature: PositiveFloat | None = None
     chunk_tokens: PositiveInt = 16384
     save_every: PositiveInt = 50

@@ -17,7 +17,7 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from tdro.encoder import query_prompt, uses_bf16
 from tdro.files import write_json
@@ -64,6 +64,7 @@ def train(
         Counts for the record: steps and rows.
     """
     model = SentenceTransformer(str(encoder), local_files_only=True)
+    model.model_card_data.generate_widget_examples = False
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
@@ -72,11 +73,18 @@ def train(
         for task, weight, count in zip(tasks, weights, batches, strict=True)
         if weight > 0
     }
-    arguments = training_arguments(directory, settings, model, precision=precision, seed=seed)
+    arguments = training_arguments(
+        directory,
+        settings,
+        model,
+        learning_rate=settings.learning_rate,
+        precision=precision,
+        seed=seed,
+    )
     arguments.batch_sampler = BlockBatchSampler
     arguments.multi_dataset_batch_sampler = mixture.batch_sampler(data, batches=settings.steps)
     arguments.router_mapping = {"anchor": "query", "positive": "document"}
-    arguments.router_mapping |= {name: "document" for name in _negative_names(settings.negatives)}
+    arguments.router_mapping |= dict.fromkeys(_negative_names(settings.negatives), "document")
     loss = MultipleNegativesRankingLoss(model, scale=1 / settings.temperature)
     trainer = SentenceTransformerTrainer(
         model=model,
@@ -136,6 +144,7 @@ def training_arguments(
     settings: TrainingSettings | LearningSettings,
     model: SentenceTransformer,
     *,
+    learning_rate: float,
     precision: str,
     seed: int,
 ) -> SentenceTransformerTrainingArguments:
@@ -144,7 +153,7 @@ def training_arguments(
         output_dir=str(directory / _CHECKPOINTS),
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
+        learning_rate=learning_rate,
         weight_decay=settings.weight_decay,
         warmup_steps=settings.warmup,
         lr_scheduler_type="cosine_with_min_lr",
@@ -165,6 +174,8 @@ def training_arguments(
 
 def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> None:
     """Trains from the last complete checkpoint in ``directory``, then removes the checkpoints."""
+    # Without its bar the trainer prints every log line; the stage's own bar shows them.
+    trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(directory)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     shutil.rmtree(directory / _CHECKPOINTS, ignore_errors=True)
@@ -192,12 +203,14 @@ class Ticking(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Tells one step."""
-        self.tick(state.global_step, state.max_steps, kwargs.get("logs", {}).get("loss"))
+        loss = kwargs.get("logs", {}).get("loss")
+        if loss is not None:
+            self.tick(state.global_step, state.max_steps, loss)
 
 
 def quiet_libraries() -> None:
     """Silences the bars and notices of the libraries; the stages speak for themselves."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     datasets.disable_progress_bars()
     logging.getLogger("sentence_transformers").setLevel(logging.ERROR)

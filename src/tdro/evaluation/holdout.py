@@ -37,7 +37,9 @@ def write_holdout(source: TrainingTask, directory: Path, *, passages: int, seed:
         instruction=task.instruction,
         group="holdout",
         queries=zip(
-            (f"q{row}" for row in source.held_out), texts(task.queries, source.held_out), strict=True
+            (f"q{row}" for row in source.held_out),
+            texts(task.queries, source.held_out),
+            strict=True,
         ),
         documents=zip(
             (f"d{number}" for number in documents), texts(task.passages, documents), strict=True

