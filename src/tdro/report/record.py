@@ -1,0 +1,198 @@
+"""What a run directory holds for its report, whatever is there so far."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tdro.errors import InputError
+from tdro.evaluation.scores import KEY_COLUMNS
+from tdro.files import read_json
+
+MIXTURES = ("last", "mean", "ema")
+TRAJECTORY_COLUMNS = (
+    "step",
+    "task",
+    "weight",
+    "weight_mean",
+    "weight_ema",
+    "proxy_loss",
+    "reference_loss",
+    "signal",
+)
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class MixtureRecord:
+    """One mixture of the run.
+
+    Attributes:
+        weights: Weight of each task; they sum to 1.
+        sizes: Rows of each task; empty when the file does not say.
+    """
+
+    weights: dict[str, float]
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What a retriever was trained on.
+
+    Attributes:
+        retriever: Name of the retriever.
+        weights: Requested weight of each task.
+        batches: Number of batches each task got.
+    """
+
+    retriever: str
+    weights: dict[str, float]
+    batches: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage.
+
+    Attributes:
+        name: Name of the stage.
+        seconds: Time it took.
+        finished: When it was done, ISO 8601.
+        facts: What else its manifest says, for example ``rows``, ``steps`` or ``device_name``.
+    """
+
+    name: str
+    seconds: float
+    finished: str
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a report says about a run.
+
+    Attributes:
+        name: Name of the run directory.
+        recipe: The resolved recipe as written; None when it is not there.
+        mixtures: The mixtures that are there, by ``last``, ``mean`` and ``ema``.
+        trajectory: Table with the columns ``TRAJECTORY_COLUMNS``, one line for each step and task.
+        samplings: One for each trained retriever.
+        scores: Table of scores (see :mod:`tdro.evaluation.scores`).
+        stages: Finished stages in order of time.
+    """
+
+    name: str
+    recipe: str | None = None
+    mixtures: dict[str, MixtureRecord] = field(default_factory=dict)
+    trajectory: pa.Table | None = None
+    samplings: tuple[Sampling, ...] = ()
+    scores: pa.Table | None = None
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def mixture(self) -> MixtureRecord | None:
+        """The mixture retrievers are trained with: the last one, else what is there."""
+        return next((self.mixtures[name] for name in MIXTURES if name in self.mixtures), None)
+
+
+def load_run(directory: Path) -> RunRecord:
+    """Reads what the report shows from a run directory; a file that is not there yet is no fault.
+
+    Raises:
+        InputError: The directory holds none of the files of a run, or one of them is broken.
+    """
+    recipe = directory / "recipe.yaml"
+    record = RunRecord(
+        name=directory.resolve().name,
+        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
+        mixtures={
+            name: _read_mixture(path)
+            for name in MIXTURES
+            if (path := directory / "mixture" / f"{name}.json").is_file()
+        },
+        trajectory=_read_table(directory / "mixture" / "trajectory.parquet", TRAJECTORY_COLUMNS),
+        samplings=tuple(
+            _read_sampling(path) for path in sorted(directory.glob("retrievers/*/sampling.json"))
+        ),
+        scores=_read_table(directory / "scores.parquet", KEY_COLUMNS),
+        stages=tuple(
+            sorted(map(_read_stage, _manifests(directory)), key=lambda stage: stage.finished)
+        ),
+    )
+    if record == RunRecord(name=record.name):
+        raise InputError(
+            f"{directory} is not a run directory: it holds no recipe.yaml, mixture, sampling, "
+            "scores.parquet or manifest.json."
+        )
+    return record
+
+
+def _manifests(directory: Path) -> Iterator[Path]:
+    """Finds manifests at most two folders down, not those of partial or stale folders."""
+    for pattern in (_MANIFEST, f"*/{_MANIFEST}", f"*/*/{_MANIFEST}"):
+        for path in sorted(directory.glob(pattern)):
+            if not any(part.startswith(".") for part in path.relative_to(directory).parts):
+                yield path
+
+
+def _read_mixture(path: Path) -> MixtureRecord:
+    value = _read_object(path, {"domain_weights": dict})
+    return MixtureRecord(
+        weights=_numbers(path, "domain_weights", value["domain_weights"]),
+        sizes=_numbers(path, "size", value.get("size", {}), int),
+    )
+
+
+def _read_sampling(path: Path) -> Sampling:
+    value = _read_object(path, {"retriever": str, "tasks": list, "weights": list, "batches": list})
+    tasks = [str(task) for task in value["tasks"]]
+    if not len(tasks) == len(value["weights"]) == len(value["batches"]):
+        raise InputError(f"{path}: 'tasks', 'weights' and 'batches' must be equally long.")
+    weights = _numbers(path, "weights", dict(zip(tasks, value["weights"], strict=True)))
+    batches = _numbers(path, "batches", dict(zip(tasks, value["batches"], strict=True)), int)
+    return Sampling(value["retriever"], weights, batches)
+
+
+def _read_stage(path: Path) -> Stage:
+    value = _read_object(path, {"stage": str})
+    facts = value.get("facts")
+    return Stage(
+        name=value["stage"],
+        seconds=_numbers(path, "seconds", {"": value.get("seconds", 0)})[""],
+        finished=str(value.get("finished", "")),
+        facts=facts if isinstance(facts, dict) else {},
+    )
+
+
+def _read_object(path: Path, fields: Mapping[str, type]) -> dict[str, Any]:
+    value = read_json(path)
+    for name, kind in fields.items():
+        if not isinstance(value, dict) or not isinstance(value.get(name), kind):
+            raise InputError(f"{path} must be a JSON object with the field {name!r}.")
+    return dict(value)
+
+
+def _numbers(path: Path, name: str, values: object, kind: type = float) -> dict[str, Any]:
+    kinds = (int, float) if kind is float else int
+    if not isinstance(values, dict) or not all(
+        isinstance(value, kinds) for value in values.values()
+    ):
+        raise InputError(f"{path}: every value of {name!r} must be a number ({kind.__name__}).")
+    return values
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pa.Table | None:
+    if not path.is_file():
+        return None
+    try:
+        table = pq.read_table(path, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path} is not a whole Parquet file ({error}).") from None
+    missing = [name for name in columns if name not in table.column_names]
+    if missing:
+        raise InputError(f"{path} lacks the column {missing[0]!r}.")
+    return table
