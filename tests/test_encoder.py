@@ -97,9 +97,7 @@ def test_a_static_bag_is_the_mean_of_the_input_embeddings(tiny_llm):
     llm = build_encoder(settings(tiny_llm))
     ids = llm.tokenizer("badle fesin", add_special_tokens=False)["input_ids"]
     mean = llm[0].auto_model.get_input_embeddings().weight[ids].mean(0).detach().numpy()
-    np.testing.assert_allclose(
-        bag.encode("badle fesin"), mean / np.linalg.norm(mean), atol=1e-6
-    )
+    np.testing.assert_allclose(bag.encode("badle fesin"), mean / np.linalg.norm(mean), atol=1e-6)
 
 
 def test_a_static_bag_is_reduced_and_cut_and_saved(tiny_llm, tmp_path):

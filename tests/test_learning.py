@@ -114,7 +114,7 @@ def learn(training_tasks, tiny_llm, tmp_path):
 
 def test_learning_moves_the_weights_and_records_every_step(learn):
     told = []
-    trajectory = learn(tick=lambda *args: told.append(args))
+    trajectory = learn(tick=lambda *args: told.append(args), eta=0.5)
     assert len(trajectory.records) == 6
     assert [done for done, _, _ in told] == [1, 2, 3, 4, 5, 6]
     assert trajectory.state.weights.sum() == pytest.approx(1)
@@ -132,7 +132,7 @@ def test_how_a_step_is_cut_into_chunks_does_not_change_the_trajectory(learn):
     )
 
 
-class Stop(Exception):
+class StopError(Exception):
     pass
 
 
@@ -142,9 +142,9 @@ def test_stopped_at_any_step_and_resumed_it_is_the_same_bit_for_bit(learn, at):
 
     def stop(done, total, loss):
         if done == at:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         learn("broken", tick=stop)
     told = []
     resumed = learn("broken", tick=lambda done, *rest: told.append(done))

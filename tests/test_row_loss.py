@@ -81,14 +81,14 @@ def test_reference_losses_go_on_from_finished_windows(
     score_plan(model, plan, tasks, whole, tick=lambda *args: told.append(args), **options)
     assert told[-1][:2] == (48, 48)
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(done, total, loss):
         if done == 30:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         score_plan(model, plan, tasks, broken, tick=stop, **options)
     again = []
     score_plan(model, plan, tasks, broken, tick=lambda *args: again.append(args), **options)

@@ -183,15 +183,16 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    # A union reports the problem once a member; the deepest place is the one the user meant.
-    for problem in error.errors(include_url=False):
-        if len(problem["loc"]) > len(first["loc"]):
-            first = problem
+    # A union reports its problems member by member; the deepest place is the one that was meant,
+    # and there a key that is too much explains one that is missing.
+    first = max(
+        error.errors(include_url=False),
+        key=lambda problem: (len(problem["loc"]), problem["type"] == "extra_forbidden"),
+    )
     steps = [str(step) for step in first["loc"] if not _is_union_label(str(step))]
     key = ".".join(steps)
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(steps[-1], _keys_beside(steps), 1, 0.0)
+        near = difflib.get_close_matches(steps[-1], _keys_beside(first["loc"]), 1, 0.0)
         return (
             f"the key {key!r} (value {first['input']!r}) is unknown; "
             f"the nearest valid key is {near[0]!r}."
@@ -206,7 +207,7 @@ def _is_union_label(step: str) -> bool:
     return step.startswith("tuple[") or step == TaskFolder.__name__
 
 
-def _keys_beside(steps: Sequence[str]) -> list[str]:
+def _keys_beside(place: Sequence[str | int]) -> list[str]:
     members: dict[str, type[BaseModel]] = {
         "tasks": TaskEntry,
         "benchmarks": BenchmarkEntry,
@@ -216,7 +217,9 @@ def _keys_beside(steps: Sequence[str]) -> list[str]:
         "training": TrainingSettings,
         "learning": LearningSettings,
     }
-    model: type[BaseModel] = members[steps[0]] if len(steps) > 1 else Recipe
+    model: type[BaseModel] = members[str(place[0])] if len(place) > 1 else Recipe
+    if TaskFolder.__name__ in place:
+        model = TaskFolder
     return list(model.model_fields)
 
 
