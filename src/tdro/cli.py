@@ -1,5 +1,6 @@
 """The command line: parses, calls and prints. What a command needs is imported when it runs."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -139,6 +140,8 @@ def _console() -> "Console":
 
 def main() -> None:
     """Runs the command line; bad input ends with one sentence and exit code 2."""
+    # The libraries' own bars would run through ours; tqdm reads this when it is imported.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         app()
     except InputError as error:

@@ -247,18 +247,12 @@ def _resolved(recipe: Recipe, path: Path) -> Recipe:
             entry.model_copy(update={"path": existing(entry.path, f"tasks.{place}.path")})
             for place, entry in enumerate(recipe.tasks)
         )
-    learning = recipe.learning
-    inherited = {
-        name: getattr(recipe.reference, name)
-        for name in ("learning_rate", "temperature")
-        if getattr(learning, name) is None
-    }
     return recipe.model_copy(
         update={
             "tasks": tasks,
             "model": model(recipe.model, "model"),
             "proxy": model(recipe.proxy, "proxy"),
-            "learning": learning.model_copy(update=inherited),
+            "learning": recipe.learning.inheriting(recipe.reference),
             "retrievers": tuple(
                 str(existing(name, "retrievers")) if name.endswith(".json") else name
                 for name in recipe.retrievers

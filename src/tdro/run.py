@@ -157,7 +157,7 @@ class _Run:
 
     def _trained(
         self,
-        label: str,
+        name: str,
         place: str,
         encoder: Path,
         mixture: Mixture,
@@ -166,6 +166,7 @@ class _Run:
     ) -> Path:
         def work(directory: Path, tick: Tick) -> dict[str, Any]:
             return train(
+                name,
                 encoder / MODEL_FOLDER,
                 self._tasks_for(model),
                 mixture,
@@ -182,6 +183,7 @@ class _Run:
             "settings": settings.model_dump(exclude=_NOT_INPUTS),
             **self.identity,
         }
+        label = name if name == "reference" else f"retriever {name}"
         return self.directory.complete(Stage(label, place, inputs, work))
 
     def _reference(self) -> Path:
@@ -198,7 +200,7 @@ class _Run:
         encoder = self._encoder("model", self.recipe.model)
         shown = _retriever_name(name)
         return self._trained(
-            f"retriever {shown}",
+            shown,
             f"retrievers/{file_name(shown)}",
             encoder,
             self._mixture_named(name, learned),

@@ -100,3 +100,12 @@ class LearningSettings(Settings):
     temperature: PositiveFloat | None = None
     chunk_tokens: PositiveInt = 16384
     save_every: PositiveInt = 50
+
+    def inheriting(self, training: TrainingSettings) -> "LearningSettings":
+        """Returns the settings with learning rate and temperature taken over where left open."""
+        taken = {
+            name: getattr(training, name)
+            for name in ("learning_rate", "temperature")
+            if getattr(self, name) is None
+        }
+        return self.model_copy(update=taken)

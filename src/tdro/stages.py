@@ -51,6 +51,7 @@ class RunDirectory:
     def __init__(self, root: Path, console: Console) -> None:
         self.root = root
         self.console = console
+        self._seen: set[tuple[str, str]] = set()
         root.mkdir(parents=True, exist_ok=True)
 
     def complete(self, stage: Stage) -> Path:
@@ -59,6 +60,9 @@ class RunDirectory:
         A killed attempt leaves ``.NAME.partial`` beside it, from which the next one goes on.
         """
         target = self.root / stage.directory
+        if (stage.directory, stage.fingerprint) in self._seen:
+            return target
+        self._seen.add((stage.directory, stage.fingerprint))
         reason = self._why(stage, target)
         if reason is None:
             self._say(f"[dim]{escape(stage.label)}: done before[/dim]")

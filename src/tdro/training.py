@@ -35,6 +35,7 @@ _COMPLETE = "complete"
 
 
 def train(
+    name: str,
     encoder: Path,
     tasks: Sequence[TrainingTask],
     mixture: Mixture,
@@ -51,6 +52,7 @@ def train(
     in ``directory`` and ends with the same model.
 
     Args:
+        name: Name of what is trained, for the record.
         encoder: Folder of the SentenceTransformer to start from.
         tasks: What may be drawn.
         mixture: Weights of the tasks.
@@ -64,7 +66,6 @@ def train(
         Counts for the record: steps and rows.
     """
     model = SentenceTransformer(str(encoder), local_files_only=True)
-    model.model_card_data.generate_widget_examples = False
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
@@ -97,6 +98,7 @@ def train(
     model.save(str(directory / MODEL_FOLDER))
     rows = {name: len(dataset) for name, dataset in data.items()}
     record = {
+        "retriever": name,
         "tasks": [task.name for task in tasks],
         "weights": weights,
         "batches": batches.tolist(),

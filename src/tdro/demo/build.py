@@ -19,7 +19,7 @@ from tdro.files import digest, publish, read_json, write_json
 
 TASKS_FILE = "tasks.json"
 TASKS_FOLDER = "tasks"
-_MANIFEST = "manifest.json"
+_MANIFEST = "built.json"
 
 
 def build_demo_tasks(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -233,7 +234,9 @@ def render_scores(table: pa.Table, baseline: str = BASELINE) -> Table:
     retriever. The means also show the difference to the baseline.
     """
     retrievers, metrics = retriever_names(table, baseline), metric_names(table)
-    drawn = Table("benchmark")
+    # Without rules between columns three retrievers fit a terminal of 80 characters.
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
+    drawn.add_column("benchmark", min_width=16, overflow="fold")
     for retriever in retrievers:
         for metric in metrics:
             drawn.add_column(Text(f"{retriever}\n{metric}"), justify="right")
@@ -257,4 +260,4 @@ def _cell(row: SummaryRow, retriever: str, metric: str, baseline: str) -> Text:
     difference = row.difference(retriever, metric, baseline)
     if not row.is_mean or retriever == baseline or not math.isfinite(difference):
         return Text(f"{value:.3f}")
-    return Text(f"{value:.3f} ({difference:+.3f})")
+    return Text(f"{value:.3f}\n{difference:+.3f}")

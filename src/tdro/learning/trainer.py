@@ -98,7 +98,6 @@ def learn_weights(
         seed=plan.seed,
     )
     arguments.batch_sampler = _in_order
-    proxy.model_card_data.generate_widget_examples = False
     trainer = MixtureTrainer(
         model=proxy,
         args=arguments,

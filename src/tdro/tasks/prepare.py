@@ -1,17 +1,19 @@
 """Preparing a task: texts and numbers on disk, in the form that is memory-mapped for training."""
 
 import hashlib
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from tdro.files import digest, write_json
+from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
 from tdro.tasks.negatives import mine
+from tdro.tasks.reading import find_sources
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
-from tdro.tasks.task import DETAILS_FILE, TaskSource
+from tdro.tasks.task import DETAILS_FILE, Task, TaskSource
 from tdro.tasks.texts import read_texts, select_texts
 
 ROWS_FILE = "rows.arrow"
@@ -65,6 +67,28 @@ def prepare_task(
     }
     write_json(directory / DETAILS_FILE, details)
     return report
+
+
+def prepare_tasks(path: Path | str, directory: Path | str) -> list[Task]:
+    """Prepares all tasks of a file or folder and opens them.
+
+    Args:
+        path: A task file, a folder of them, or one with ``tasks.json`` and ``tasks/``.
+        directory: Receives a folder a task; what was there of these names is replaced.
+
+    Raises:
+        InputError: A task cannot be read.
+    """
+    tasks = []
+    for source in find_sources(Path(path)):
+        target = Path(directory) / file_name(source.name)
+        partial = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        prepare_task(source, partial)
+        publish(partial, target)
+        tasks.append(Task.open(target))
+    return tasks
 
 
 def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:

@@ -1,0 +1,106 @@
+"""Learning a mixture in one call, from Python."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+
+from tdro.learning.measures import Measure
+from tdro.learning.trainer import learn_weights
+from tdro.learning.trajectory import Trajectory
+from tdro.mixture import Mixture
+from tdro.plan import make_plan
+from tdro.progress import Tick
+from tdro.reference import load_losses, score_plan
+from tdro.settings import LearningSettings, TrainingSettings
+from tdro.tasks.task import Task
+from tdro.tasks.training import hold_out
+
+
+def learn_mixture(
+    proxy: SentenceTransformer,
+    reference: SentenceTransformer,
+    tasks: Sequence[Task],
+    settings: LearningSettings | None = None,
+    *,
+    measure: Measure | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+    directory: Path | str | None = None,
+    tick: Tick = lambda done, total, loss: None,
+) -> Mixture:
+    """Learns how much of each task to train on.
+
+    Plans the rows, scores them once with the reference, then trains the proxy on them while the
+    weights of the tasks it is behind on rise.
+
+    Args:
+        proxy: The model to train meanwhile; it is changed, throw it away afterwards.
+        reference: A retriever trained on the tasks in equal parts.
+        tasks: The tasks (see ``prepare_tasks``).
+        settings: How to learn; the learning rate and temperature of ``TrainingSettings`` are
+            taken where they are left open.
+        measure: Your own measure in place of that of ``settings.method``.
+        seed: Seed of the plan.
+        precision: See ``EncoderSettings``.
+        directory: Where to keep the trajectory, and checkpoints to go on from after a kill; a
+            temporary one by default.
+        tick: Called with steps done, steps in all, and the loss.
+
+    Returns:
+        The mixture after the last update.
+
+    Raises:
+        InputError: A task cannot be drawn from.
+        FloatingPointError: A loss is not finite.
+    """
+    settings = (settings or LearningSettings()).inheriting(TrainingSettings())
+    if directory is None:
+        with tempfile.TemporaryDirectory() as temporary:
+            return learn_mixture(
+                proxy,
+                reference,
+                tasks,
+                settings,
+                measure=measure,
+                seed=seed,
+                precision=precision,
+                directory=temporary,
+                tick=tick,
+            )
+    place = Path(directory)
+    place.mkdir(parents=True, exist_ok=True)
+    sources = [hold_out(task, 0, seed) for task in tasks]
+    plan = make_plan(
+        sources,
+        steps=settings.steps,
+        batch_size=settings.batch_size,
+        negatives=settings.negatives,
+        seed=seed,
+    )
+    assert settings.temperature is not None
+    score_plan(
+        reference,
+        plan,
+        tasks,
+        place,
+        temperature=settings.temperature,
+        chunk_tokens=settings.chunk_tokens,
+        precision=precision,
+        tick=tick,
+    )
+    trajectory: Trajectory = learn_weights(
+        proxy,
+        plan,
+        tasks,
+        load_losses(place),
+        settings,
+        place,
+        precision=precision,
+        tick=tick,
+        measure=measure,
+    )
+    trajectory.save(place)
+    sizes = {task.name: len(task) for task in tasks}
+    return trajectory.mixture("last", sizes, {"method": settings.method, "steps": settings.steps})

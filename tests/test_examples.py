@@ -1,0 +1,88 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tdro.encoder import build_encoder
+from tdro.mixture import Mixture
+from tdro.settings import EncoderSettings
+
+from .conftest import synthetic_rows
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def workplace(tmp_path, tiny_llm):
+    """A folder as a user has it: a model, a mixture file and task files."""
+    build_encoder(EncoderSettings(name_or_path=str(tiny_llm), kind="static")).save(
+        str(tmp_path / "model")
+    )
+    Mixture({"first": 0.75, "second": 0.25}, {"first": 64, "second": 32}).save(
+        tmp_path / "mixture.json"
+    )
+    for name, count in (("first", 64), ("second", 32)):
+        rows = [{"anchor": r["query"], "positive": r["pos"][0]} for r in synthetic_rows(count, 1)]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    return tmp_path
+
+
+def python(folder, *words):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, *map(str, words)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_example_is_short_and_trains(workplace):
+    script = ROOT / "examples" / "mixture_in_your_trainer.py"
+    assert len(script.read_text().splitlines()) < 40
+    python(workplace, script, "model", "mixture.json", "first.jsonl", "second.jsonl")
+    assert (workplace / "trained" / "model" / "modules.json").is_file()
+
+
+def test_the_readmes_python_runs_as_it_stands(workplace, tiny_llm):
+    readme = (ROOT / "README.md").read_text()
+    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(snippets) >= 2
+    (workplace / "data").mkdir()
+    for name in ("first", "second"):
+        (workplace / f"{name}.jsonl").rename(workplace / "data" / f"{name}.jsonl")
+    for place, snippet in enumerate(snippets):
+        script = workplace / f"snippet_{place}.py"
+        script.write_text(snippet)
+        python(workplace, script)
+
+
+def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
+    from tdro.recipe import load_recipe
+
+    readme = (ROOT / "README.md").read_text()
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (workplace / "data").mkdir()
+    (workplace / "benchmarks" / "scifact").mkdir(parents=True)
+    (workplace / "data" / "medquad.jsonl.gz").touch()
+    (workplace / "data" / "nq.parquet").touch()
+    (workplace / "recipe.yaml").write_text(recipe)
+    assert load_recipe(workplace / "recipe.yaml").needs_learning
+
+
+def test_the_readmes_commands_exist():
+    readme = (ROOT / "README.md").read_text()
+    commands = set(re.findall(r"^tdro ([a-z]+(?: (?:check|show|top))?)", readme, re.MULTILINE))
+    assert {"run", "demo", "evaluate", "report", "tasks check", "mixture show"} <= commands
+    for command in commands:
+        python(ROOT, "-m", "tdro", *command.split(), "--help")

@@ -1,0 +1,214 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from rich.console import Console
+
+from tdro.evaluation.benchmark import write_benchmark
+from tdro.mixture import Mixture
+from tdro.recipe import load_recipe
+from tdro.run import execute
+
+pytestmark = pytest.mark.slow
+
+DRIVER = Path(__file__).with_name("crash_driver.py")
+
+
+@pytest.fixture(scope="module")
+def recipe_file(task_folder, tiny_llm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recipe")
+    write_benchmark(
+        folder / "outside",
+        name="outside",
+        instruction="Find the line",
+        group="external",
+        queries=[("q1", "badle fesin"), ("q2", "goran")],
+        documents=[("d1", "badle fesin lan"), ("d2", "goran tonis"), ("d3", "mulet")],
+        qrels=[("q1", "d1", 1), ("q2", "d2", 1)],
+    )
+    training = {"steps": 6, "batch_size": 8, "learning_rate": 1e-3, "save_every": 2}
+    recipe = {
+        "tasks": {"folder": str(task_folder)},
+        "holdout": 10,
+        "model": {"name_or_path": str(tiny_llm), "layers": 3, "max_query_length": 32},
+        "proxy": {"layers": 2},
+        "reference": training,
+        "learning": {"steps": 6, "batch_size": 8, "negatives": 2, "eta": 0.5, "save_every": 2},
+        "training": training,
+        "retrievers": ["reference", "uniform", "last", "top-0.7"],
+        "benchmarks": ["outside"],
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def run(recipe_file, output, overrides=()):
+    """Runs a recipe and returns what it said."""
+    console = Console(record=True, width=200, file=(output.parent / "said.txt").open("w"))
+    execute(load_recipe(recipe_file, overrides), output, console)
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def finished(recipe_file, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "run"
+    run(recipe_file, output)
+    return output
+
+
+def manifests(output):
+    found = sorted(output.glob("**/manifest.json"))
+    return {
+        path.parent.relative_to(output).as_posix(): json.loads(path.read_text()) for path in found
+    }
+
+
+def test_a_run_leaves_what_the_design_lists(finished):
+    for name in (
+        "recipe.yaml",
+        "reference/model/modules.json",
+        "plan/plan.json",
+        "plan/rows.parquet",
+        "reference_losses/losses.parquet",
+        "mixture/last.json",
+        "mixture/mean.json",
+        "mixture/ema.json",
+        "mixture/top-0.7.json",
+        "mixture/trajectory.parquet",
+        "retrievers/uniform/model/modules.json",
+        "retrievers/top-0.7/sampling.json",
+        "runs/last/alpha.trec",
+        "runs/last/outside.trec",
+        "scores.parquet",
+        "report.html",
+    ):
+        assert (finished / name).is_file(), name
+    assert not list(finished.glob("**/*.partial")), "something unfinished was left"
+    assert not list(finished.glob("**/*.pt")), "a checkpoint was left"
+
+
+def test_scores_have_one_line_a_retriever_benchmark_and_query(finished):
+    scores = pq.read_table(finished / "scores.parquet").to_pylist()
+    assert {line["retriever"] for line in scores} == {"reference", "uniform", "last", "top-0.7"}
+    groups = {(line["benchmark"], line["group"]) for line in scores}
+    assert ("outside", "external") in groups
+    assert ("tiny", "holdout") in groups
+    keys = [(line["retriever"], line["benchmark"], line["query"]) for line in scores]
+    assert len(set(keys)) == len(keys) == 4 * (10 + 10 + 10 + 1 + 2)
+
+
+def test_realised_shares_are_within_a_batch_of_the_weights(finished):
+    for name in ("uniform", "last", "top-0.7"):
+        record = json.loads((finished / "retrievers" / name / "sampling.json").read_text())
+        total = sum(record["batches"])
+        for weight, batches in zip(record["weights"], record["batches"], strict=True):
+            assert abs(batches - total * weight) < 1
+
+
+def test_a_second_run_repeats_nothing(recipe_file, finished):
+    before = manifests(finished)
+    said = run(recipe_file, finished)
+    assert manifests(finished) == before
+    assert "to be done" not in said
+
+
+def test_a_changed_value_redoes_only_what_depends_on_it_and_says_why(
+    recipe_file, finished, tmp_path
+):
+    import shutil
+
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    before = manifests(output)
+    said = run(recipe_file, output, ["learning.eta=0.9"])
+    after = manifests(output)
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed <= {
+        *("mixture", "retrievers/last", "retrievers/top-0.7", "runs/last", "runs/top-0.7"),
+    }
+    assert {"mixture", "retrievers/last", "runs/last"} <= changed
+    assert "settings.eta was 0.5, is 0.9" in said
+
+
+POINTS = (
+    "task beta:end",
+    "proxy encoder:end",
+    "reference:1",
+    "reference:3",
+    "plan:end",
+    "reference losses:20",
+    "mixture:1",
+    "mixture:5",
+    "mixture:end",
+    "model encoder:end",
+    "retriever uniform:3",
+    "retriever last:5",
+    "hold-outs:2",
+    "scores of uniform:30",
+    "scores of last:end",
+)
+
+
+def test_killed_in_every_stage_and_started_again_it_ends_the_same(recipe_file, finished, tmp_path):
+    output = tmp_path / "run"
+    shown = subprocess.run(
+        [sys.executable, str(DRIVER), str(recipe_file), str(output), *POINTS],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.splitlines()
+    assert shown == [*(f"{point} -9" for point in POINTS), "None 0"], shown
+    for name in ("last", "mean", "ema"):
+        ours = (output / "mixture" / f"{name}.json").read_bytes()
+        assert ours == (finished / "mixture" / f"{name}.json").read_bytes()
+    trajectories = [
+        pq.read_table(root / "mixture" / "trajectory.parquet") for root in (output, finished)
+    ]
+    assert trajectories[0].equals(trajectories[1])
+    weights = [
+        (root / "retrievers" / "last" / "model" / "model.safetensors").read_bytes()
+        for root in (output, finished)
+    ]
+    assert weights[0] == weights[1]
+    scores = [pq.read_table(root / "scores.parquet") for root in (output, finished)]
+    assert scores[0].equals(scores[1])
+    log = (tmp_path / "log.txt").read_text()
+    for stage in manifests(output).values():
+        done = [line for line in log.splitlines() if line.startswith(f"{stage['stage']}:")]
+        finishes = [line for line in done if " s," in line or line.endswith(" s")]
+        assert len(finishes) == 1, done
+
+
+def test_two_runs_in_one_directory_are_kept_apart(recipe_file, finished):
+    import fcntl
+
+    from tdro.errors import InputError
+
+    with (finished / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="Another process"):
+            run(recipe_file, finished)
+
+
+def test_a_mixture_file_and_ema_can_train_retrievers(recipe_file, finished, tmp_path):
+    mixture = tmp_path / "mine.json"
+    Mixture({"alpha": 0.9, "beta": 0.1}).save(mixture)
+    output = tmp_path / "run"
+    run(
+        recipe_file,
+        output,
+        [f"retrievers=[uniform, {mixture}]", "training.steps=10", "holdout=3"],
+    )
+    record = json.loads((output / "retrievers" / "mine" / "sampling.json").read_text())
+    assert dict(zip(record["tasks"], record["batches"], strict=True)) == {
+        "alpha": 9,
+        "beta": 1,
+        "gamma": 0,
+        "tiny": 0,
+    }
+    assert not (output / "mixture").exists(), "nothing asked for a learned mixture"
