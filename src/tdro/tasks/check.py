@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -54,11 +55,21 @@ def _check_one(source: TaskSource, strict: bool) -> Checked:
 
 def render_check(checked: list[Checked]) -> RenderableType:
     """Shows one line for each task, and below the table the dropped rows and unusable files."""
-    table = Table()
-    for title in ("task", "rows", "dropped", "merged", "query words", "passage words"):
-        table.add_column(title, justify="left" if title in ("task", "dropped") else "right")
-    table.add_column("with negatives", justify="right")
-    table.add_column("shared positives", justify="right")
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        caption="Words: mean / 95th percentile. Duplicates: rows merged into an earlier row with "
+        "the same query. With neg.: rows that bring negatives. Shared pos.: rows whose positive "
+        "answers another row too.",
+        caption_justify="left",
+    )
+    table.add_column("task", min_width=14, overflow="fold")
+    table.add_column("rows", justify="right", no_wrap=True)
+    table.add_column("dropped", min_width=10)
+    for title in ("dupli-\ncates", "query\nwords", "passage\nwords", "with\nneg.", "shared\npos."):
+        table.add_column(title, justify="right", no_wrap=True)
     for one in checked:
         if one.report is None:
             table.add_row(Text(one.source.name), Text("-"), Text("not usable, see below"))
@@ -68,7 +79,7 @@ def render_check(checked: list[Checked]) -> RenderableType:
 
 
 def _cells(report: TaskReport) -> list[str]:
-    reasons = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items())
+    reasons = "\n".join(f"{count} {reason}" for reason, count in report.dropped.items())
     return [
         str(report.rows),
         reasons or "0",
@@ -84,9 +95,14 @@ def _words(counts: WordCounts) -> str:
     return f"{counts.mean:.1f} / {counts.p95:.0f}"
 
 
+def _whole(line: str) -> Text:
+    """A line that is not broken, so that a terminal can find the file and line in it."""
+    return Text(line, no_wrap=True, overflow="ignore")
+
+
 def _lines_below(one: Checked) -> list[Text]:
     if one.report is None:
-        return [Text(one.error)]
-    lines = [Text(str(problem)) for problem in one.report.problems]
+        return [_whole(one.error)]
+    lines = [_whole(str(problem)) for problem in one.report.problems]
     hidden = sum(one.report.dropped.values()) - len(lines)
-    return [*lines, Text(f"and {hidden} more in {one.source.path}")] if hidden else lines
+    return [*lines, _whole(f"and {hidden} more in {one.source.path}")] if hidden else lines

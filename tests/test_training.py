@@ -1,0 +1,83 @@
+import json
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from tdro.encoder import build_encoder
+from tdro.mixture import Mixture
+from tdro.settings import EncoderSettings, TrainingSettings
+from tdro.tasks.training import hold_out
+from tdro.training import train
+
+
+@pytest.fixture
+def trained(training_tasks, tiny_llm, tmp_path):
+    """Trains a static bag by a mixture and returns the folder it was left in."""
+    build_encoder(EncoderSettings(name_or_path=str(tiny_llm), kind="static")).save(
+        str(tmp_path / "start")
+    )
+
+    def run(weights, name="run", tick=lambda *told: None, **options):
+        given = {"steps": 8, "batch_size": 8, "learning_rate": 0.05, "save_every": 3, **options}
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        facts = train(
+            name,
+            tmp_path / "start",
+            training_tasks,
+            Mixture(weights),
+            TrainingSettings(**given),
+            folder,
+            precision="fp32",
+            seed=0,
+            tick=tick,
+        )
+        return folder, facts
+
+    return run
+
+
+def test_training_lowers_the_loss_and_leaves_a_model_and_its_shares(trained):
+    losses = []
+    weights = {"alpha": 0.5, "beta": 0.5}
+    folder, facts = trained(weights, tick=lambda *told: losses.append(told[2]), steps=40)
+    assert facts == {"steps": 40, "rows": 320}
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    SentenceTransformer(str(folder / "model"))
+    record = json.loads((folder / "sampling.json").read_text())
+    assert record["batches"] == [20, 20, 0, 0]
+    assert record["tasks"] == ["alpha", "beta", "gamma", "tiny"]
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("at", [2, 7])
+def test_stopped_and_resumed_the_model_is_the_same_bit_for_bit(trained, at):
+    weights = {"alpha": 0.4, "gamma": 0.3, "tiny": 0.3}
+    whole, _ = trained(weights, "whole")
+
+    def stop(done, total, loss):
+        if done == at:
+            raise StopError
+
+    with pytest.raises(StopError):
+        trained(weights, "broken", tick=stop)
+    told = []
+    resumed, _ = trained(weights, "broken", tick=lambda done, *rest: told.append(done))
+    assert told[0] == at // 3 * 3 + 1
+    files = [folder / "model" / "model.safetensors" for folder in (whole, resumed)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_run_that_diverges_ends_with_the_remedy(trained):
+    with pytest.raises(FloatingPointError, match=r"not finite at step \d+: lower"):
+        trained({"alpha": 1.0}, learning_rate=1e38, steps=8, warmup=0)
+
+
+def test_a_hold_out_is_at_most_a_fifth_and_never_trained_on(training_tasks):
+    for item in training_tasks:
+        split = hold_out(item.task, 30, seed=1)
+        assert len(split.held_out) == min(30, int(0.2 * len(item.task)))
+        assert sorted([*split.rows, *split.held_out]) == list(range(len(item.task)))
