@@ -3,6 +3,7 @@ import json
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from tdro import training
 from tdro.encoder import build_encoder
 from tdro.mixture import Mixture
 from tdro.settings import EncoderSettings, TrainingSettings
@@ -47,6 +48,24 @@ def test_training_lowers_the_loss_and_leaves_a_model_and_its_shares(trained):
     record = json.loads((folder / "sampling.json").read_text())
     assert record["batches"] == [20, 20, 0, 0]
     assert record["tasks"] == ["alpha", "beta", "gamma", "tiny"]
+
+
+def test_the_batches_on_record_are_those_that_were_trained_on(trained, monkeypatch):
+    real, seen = training._read_texts, []
+
+    def read(numbers, task):
+        # Other reads, of single rows and of slices, are for the model card.
+        if len(numbers["block"]) > 1 and len(set(numbers["block"])) == 1:
+            seen.append((task.name, numbers["block"][0]))
+        return real(numbers, task)
+
+    monkeypatch.setattr(training, "_read_texts", read)
+    weights = {"alpha": 0.55, "beta": 0.3, "tiny": 0.15}
+    folder, _ = trained(weights, steps=21)
+    record = json.loads((folder / "sampling.json").read_text())
+    assert len(set(seen)) == len(seen) == 21
+    had = [sum(name == task for name, _ in seen) for task in record["tasks"]]
+    assert had == record["batches"] == [12, 6, 0, 3]
 
 
 class StopError(Exception):
