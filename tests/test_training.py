@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 
 import pytest
 from sentence_transformers import SentenceTransformer
@@ -51,21 +52,20 @@ def test_training_lowers_the_loss_and_leaves_a_model_and_its_shares(trained):
 
 
 def test_the_batches_on_record_are_those_that_were_trained_on(trained, monkeypatch):
-    real, seen = training._read_texts, []
+    real, batches = training.BlockBatchSampler.__iter__, []
 
-    def read(numbers, task):
-        # Other reads, of single rows and of slices, are for the model card.
-        if len(numbers["block"]) > 1 and len(set(numbers["block"])) == 1:
-            seen.append((task.name, numbers["block"][0]))
-        return real(numbers, task)
+    def deal(sampler):
+        for batch in real(sampler):
+            batches.append((id(sampler), tuple(batch)))
+            yield batch
 
-    monkeypatch.setattr(training, "_read_texts", read)
-    weights = {"alpha": 0.55, "beta": 0.3, "tiny": 0.15}
-    folder, _ = trained(weights, steps=21)
+    monkeypatch.setattr(training.BlockBatchSampler, "__iter__", deal)
+    folder, _ = trained({"alpha": 0.55, "beta": 0.3, "tiny": 0.15}, steps=21)
     record = json.loads((folder / "sampling.json").read_text())
-    assert len(set(seen)) == len(seen) == 21
-    had = [sum(name == task for name, _ in seen) for task in record["tasks"]]
-    assert had == record["batches"] == [12, 6, 0, 3]
+    had = Counter(sampler for sampler, _ in batches)
+    assert len(set(batches)) == len(batches) == 21, "a batch was dealt twice"
+    assert sorted(had.values()) == sorted(filter(None, record["batches"]))
+    assert record["batches"] == [12, 6, 0, 3]
 
 
 class StopError(Exception):
