@@ -161,3 +161,28 @@ def test_a_loss_that_is_not_finite_names_the_task_and_the_remedy(learn, monkeypa
     )
     with pytest.raises(FloatingPointError, match=r"task '.*'.* not finite at step 1: lower"):
         learn()
+
+
+def test_a_mixture_is_learned_in_one_call_with_ones_own_measure(training_tasks, tiny_llm, tmp_path):
+    from tdro import learn_mixture
+
+    def model():
+        return build_encoder(
+            EncoderSettings(name_or_path=str(tiny_llm), layers=2, precision="fp32")
+        )
+
+    def only_beta(proxy, reference, task_of, tasks):
+        return np.eye(tasks)[1] * 10
+
+    mixture = learn_mixture(
+        model(),
+        model(),
+        [item.task for item in training_tasks],
+        LearningSettings(steps=3, batch_size=8, negatives=2, eta=0.5),
+        measure=only_beta,
+        trajectory_folder=tmp_path / "kept",
+    )
+    wanted = np.exp(0.5 * 3) / (np.exp(0.5 * 3) + 3)
+    assert mixture.weights["beta"] == pytest.approx(wanted)
+    assert mixture.sizes["tiny"] == 7
+    assert len(Trajectory.load(tmp_path / "kept").records) == 3

@@ -8,7 +8,6 @@ from sentence_transformers import SentenceTransformer
 
 from tdro.learning.measures import Measure
 from tdro.learning.trainer import learn_weights
-from tdro.learning.trajectory import Trajectory
 from tdro.mixture import Mixture
 from tdro.plan import make_plan
 from tdro.progress import Tick
@@ -27,13 +26,14 @@ def learn_mixture(
     measure: Measure | None = None,
     seed: int = 0,
     precision: str = "auto",
-    directory: Path | str | None = None,
+    trajectory_folder: Path | str | None = None,
     tick: Tick = lambda done, total, loss: None,
 ) -> Mixture:
     """Learns how much of each task to train on.
 
     Plans the rows, scores them once with the reference, then trains the proxy on them while the
-    weights of the tasks it is behind on rise.
+    weights of the tasks it is behind on rise. A call that is killed starts over; ``tdro run`` goes
+    on where it was.
 
     Args:
         proxy: The model to train meanwhile; it is changed, throw it away afterwards.
@@ -44,8 +44,7 @@ def learn_mixture(
         measure: Your own measure in place of that of ``settings.method``.
         seed: Seed of the plan.
         precision: See ``EncoderSettings``.
-        directory: Where to keep the trajectory, and checkpoints to go on from after a kill; a
-            temporary one by default.
+        trajectory_folder: Where to keep the weights and losses of every step; nowhere by default.
         tick: Called with steps done, steps in all, and the loss.
 
     Returns:
@@ -55,52 +54,41 @@ def learn_mixture(
         InputError: A task cannot be drawn from.
         FloatingPointError: A loss is not finite.
     """
-    settings = (settings or LearningSettings()).inheriting(TrainingSettings())
-    if directory is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            return learn_mixture(
-                proxy,
-                reference,
-                tasks,
-                settings,
-                measure=measure,
-                seed=seed,
-                precision=precision,
-                directory=temporary,
-                tick=tick,
-            )
-    place = Path(directory)
-    place.mkdir(parents=True, exist_ok=True)
-    sources = [hold_out(task, 0, seed) for task in tasks]
+    defaults = TrainingSettings()
+    settings = (settings or LearningSettings()).inheriting(defaults)
+    temperature = settings.temperature or defaults.temperature
     plan = make_plan(
-        sources,
+        [hold_out(task, 0, seed) for task in tasks],
         steps=settings.steps,
         batch_size=settings.batch_size,
         negatives=settings.negatives,
         seed=seed,
     )
-    assert settings.temperature is not None
-    score_plan(
-        reference,
-        plan,
-        tasks,
-        place,
-        temperature=settings.temperature,
-        chunk_tokens=settings.chunk_tokens,
-        precision=precision,
-        tick=tick,
-    )
-    trajectory: Trajectory = learn_weights(
-        proxy,
-        plan,
-        tasks,
-        load_losses(place),
-        settings,
-        place,
-        precision=precision,
-        tick=tick,
-        measure=measure,
-    )
-    trajectory.save(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        score_plan(
+            reference,
+            plan,
+            tasks,
+            folder,
+            temperature=temperature,
+            chunk_tokens=settings.chunk_tokens,
+            precision=precision,
+            tick=tick,
+        )
+        trajectory = learn_weights(
+            proxy,
+            plan,
+            tasks,
+            load_losses(folder),
+            settings,
+            folder,
+            precision=precision,
+            tick=tick,
+            measure=measure,
+        )
+    if trajectory_folder is not None:
+        Path(trajectory_folder).mkdir(parents=True, exist_ok=True)
+        trajectory.save(Path(trajectory_folder))
     sizes = {task.name: len(task) for task in tasks}
     return trajectory.mixture("last", sizes, {"method": settings.method, "steps": settings.steps})

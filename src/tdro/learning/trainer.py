@@ -109,6 +109,7 @@ def learn_weights(
         callbacks=[Ticking(tick)],
     )
     trainer.settings = settings
+    trainer.temperature = settings.temperature
     trainer.measure = measure or PRESETS[settings.method](settings)
     trainer.trajectory = Trajectory.start(plan.tasks)
     checkpoint = last_checkpoint(directory)
@@ -160,6 +161,7 @@ class MixtureTrainer(SentenceTransformerTrainer):
     """
 
     settings: LearningSettings
+    temperature: float
     measure: Measure
     trajectory: Trajectory
 
@@ -181,7 +183,7 @@ class MixtureTrainer(SentenceTransformerTrainer):
                     rows.tokens,
                     rows.query_of[chunk],
                     rows.passage_of[chunk],
-                    temperature=self.settings.temperature or 1.0,
+                    temperature=self.temperature,
                     chunk_tokens=chunk_tokens,
                 )
             loss = (
