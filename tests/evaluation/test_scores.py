@@ -122,7 +122,8 @@ def test_render(table):
     text = console.file.getvalue()
     assert "[b]x" in text, "names are not markup"
     lines = text.splitlines()
-    means = [line for line in lines if "mean of" in line]
-    assert "0.400 (+0.200)" in means[0]
-    assert "(" not in means[1].replace("0.350", ""), "no difference without a common mean"
+    held, external = (place for place, line in enumerate(lines) if "mean of" in line)
+    at = lines[held].index("0.400") + len("0.400")
+    assert lines[held + 1][:at].endswith("+0.200"), "the difference stands below its mean"
+    assert "+" not in lines[external + 1], "no difference without a common mean"
     assert lines[1].index("uniform") < lines[1].index("learned")
