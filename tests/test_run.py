@@ -195,6 +195,23 @@ def test_two_runs_in_one_directory_are_kept_apart(recipe_file, finished):
             run(recipe_file, finished)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["benchmarks=[{path: outside, name: alpha}]"], "named 'alpha'"),
+        (["benchmarks=[]", "holdout=0"], "nothing to judge on"),
+    ],
+)
+def test_what_cannot_be_judged_is_said_before_any_training(
+    recipe_file, tmp_path, overrides, sentence
+):
+    from tdro.errors import InputError
+
+    with pytest.raises(InputError, match=sentence):
+        run(recipe_file, tmp_path / "run", overrides)
+    assert not (tmp_path / "run" / "reference").exists()
+
+
 def test_a_mixture_file_and_ema_can_train_retrievers(recipe_file, finished, tmp_path):
     mixture = tmp_path / "mine.json"
     Mixture({"alpha": 0.9, "beta": 0.1}).save(mixture)

@@ -45,7 +45,7 @@ class BenchmarkEntry(Settings):
 
     path: Path
     name: str | None = None
-    instruction: str = ""
+    instruction: str | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -2,7 +2,7 @@
 
 import contextlib
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,6 +100,24 @@ class _Run:
                 item.name: digest([item.task.content, item.task.instruction]) for item in self.tasks
             },
         }
+
+        # Before hours of training, not after them.
+        self.external = [_external(entry) for entry in recipe.benchmarks]
+        self._check_judges()
+
+    def _check_judges(self) -> None:
+        names = [item.name for item in self.tasks if len(item.held_out)]
+        names += [item.benchmark.name for item in self.external]
+        if not names:
+            raise InputError(
+                "There is nothing to judge on: set holdout above 0 or name a benchmark."
+            )
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(
+                    f"Two benchmarks, or a benchmark and a task, are named {name!r}: "
+                    "give the benchmark another name in the recipe."
+                )
 
     def scores(self) -> pa.Table:
         """Returns the scores of every retriever on every benchmark and query."""
@@ -298,29 +316,18 @@ class _Run:
     # Evaluation
 
     def _judges(self) -> list[_Judge]:
-        judges = []
         held = [item for item in self.tasks if len(item.held_out)]
-        if held:
-            at = self._holdouts(held)
-            for item in held:
-                benchmark = load_benchmark(at / file_name(item.name), cache=at)
-                judges.append(
-                    _Judge(benchmark, {"holdouts": fingerprint_of(at), "name": item.name})
-                )
-        for entry in self.recipe.benchmarks:
-            judges.append(_Judge(_external(entry), _benchmark_identity(entry)))
-        if not judges:
-            raise InputError(
-                "There is nothing to judge on: set holdout above 0 or name a benchmark."
+        if not held:
+            return self.external
+        at = self._holdouts(held)
+        judges = [
+            _Judge(
+                load_benchmark(at / file_name(item.name), cache=at),
+                {"holdouts": fingerprint_of(at), "name": item.name},
             )
-        names = [item.benchmark.name for item in judges]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(
-                    f"Two benchmarks, or a benchmark and a task, are named {name!r}: "
-                    "give the benchmark another name in the recipe."
-                )
-        return judges
+            for item in held
+        ]
+        return judges + self.external
 
     def _holdouts(self, held: Sequence[TrainingTask]) -> Path:
         passages = self.recipe.holdout_passages
@@ -370,16 +377,11 @@ class _Run:
         return pq.read_table(self.directory.complete(stage) / SCORES_FILE)
 
 
-def _external(entry: BenchmarkEntry) -> Benchmark:
-    return load_benchmark(entry.path, name=entry.name, instruction=entry.instruction)
-
-
-def _benchmark_identity(entry: BenchmarkEntry) -> dict[str, Any]:
+def _external(entry: BenchmarkEntry) -> _Judge:
     files = sorted(path for path in entry.path.rglob("*") if path.is_file())
-    found: Mapping[str, Any] = {
-        path.relative_to(entry.path).as_posix(): file_identity(path) for path in files
-    }
-    return {"files": digest(dict(found)), "instruction": entry.instruction}
+    found = {path.relative_to(entry.path).as_posix(): file_identity(path) for path in files}
+    benchmark = load_benchmark(entry.path, name=entry.name, instruction=entry.instruction)
+    return _Judge(benchmark, {"files": digest(found), "instruction": benchmark.instruction})
 
 
 def _retriever_name(entry: str) -> str:
