@@ -68,6 +68,23 @@ def test_the_batches_on_record_are_those_that_were_trained_on(trained, monkeypat
     assert record["batches"] == [12, 6, 0, 3]
 
 
+def test_without_hard_negatives_the_batch_alone_is_the_contrast(trained):
+    losses = []
+    _, facts = trained(
+        {"alpha": 1.0}, tick=lambda *told: losses.append(told[2]), steps=20, negatives=0
+    )
+    assert facts["rows"] == 160
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_a_task_too_light_for_a_batch_is_not_counted_as_trained_on(trained):
+    folder, facts = trained({"alpha": 0.99, "beta": 0.01}, steps=5)
+    record = json.loads((folder / "sampling.json").read_text())
+    assert record["batches"] == [5, 0, 0, 0]
+    assert record["rows"] == [40, 0, 0, 0]
+    assert facts["rows"] == 40
+
+
 class StopError(Exception):
     pass
 

@@ -105,16 +105,19 @@ def train(
     )
     run_trainer(trainer, directory)
     model.save(str(directory / MODEL_FOLDER))
-    rows = {name: len(dataset) for name, dataset in data.items()}
+    # A task whose weight earned it no batch had one drawn all the same; it was not trained on.
+    rows = [
+        len(data[task.name]) if count else 0 for task, count in zip(tasks, batches, strict=True)
+    ]
     record = {
         "retriever": name,
         "tasks": [task.name for task in tasks],
         "weights": weights,
         "batches": batches.tolist(),
-        "rows": [rows.get(task.name, 0) for task in tasks],
+        "rows": rows,
     }
     write_json(directory / SAMPLING_FILE, record)
-    return {"steps": settings.steps, "rows": sum(rows.values())}
+    return {"steps": settings.steps, "rows": sum(rows)}
 
 
 def _drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
