@@ -21,7 +21,8 @@ def test_values_by_hand(benchmark):
     assert list(found) == ["q1", "q2"]
     assert found["q1"] == {"nDCG@10": pytest.approx(1 / math.log2(3)), "R@100": 1.0}
     assert found["q2"] == {"nDCG@10": 0.0, "R@100": 0.0}, "a query without results scores 0"
-    assert scores.mean_scores(found) == {
+    table = scores.score_table([("mine", benchmark, found)])
+    assert scores.summary(table)[0].means["mine"] == {
         "nDCG@10": pytest.approx(0.5 / math.log2(3)),
         "R@100": 0.5,
     }

@@ -63,15 +63,6 @@ def score(
     return values
 
 
-def mean_scores(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Returns the mean of each metric over the queries of :func:`score`."""
-    metrics = next(iter(scores.values()), {})
-    return {
-        metric: math.fsum(values[metric] for values in scores.values()) / len(scores)
-        for metric in metrics
-    }
-
-
 def write_run(path: Path, run: Run, tag: str) -> None:
     """Writes a TREC run file, ``query Q0 document rank score tag``, at once.
 
