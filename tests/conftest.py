@@ -6,6 +6,11 @@ import random
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on the machine; what it shows does not.
+settings.register_profile("tdro", deadline=None)
+settings.load_profile("tdro")
 
 WORDS = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in "lnrst"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-import tdro.run
+import tdro.run.execute
 from tdro import stages
 from tdro.recipe import load_recipe
 
@@ -51,7 +51,7 @@ def main():
             if point is not None:
                 arm(point)
             with (output.parent / "log.txt").open("a") as log:
-                tdro.run.execute(recipe, output, Console(file=log, width=200))
+                tdro.run.execute.execute(recipe, output, Console(file=log, width=200))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         print(point, os.waitstatus_to_exitcode(status), flush=True)

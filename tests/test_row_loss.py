@@ -4,7 +4,7 @@ import torch
 
 from tdro.encoder import TokenBatch, build_encoder
 from tdro.plan import Plan, make_plan
-from tdro.reference import load_losses, score_plan
+from tdro.reference import Share, load_losses, score_plan
 from tdro.row_loss import row_chunks, row_losses
 from tdro.settings import EncoderSettings
 
@@ -78,7 +78,14 @@ def test_reference_losses_go_on_from_finished_windows(
     whole.mkdir()
     broken.mkdir()
     told = []
-    score_plan(model, plan, tasks, whole, tick=lambda *args: told.append(args), **options)
+    score_plan(
+        [Share(model, np.arange(len(plan.task_of)))],
+        plan,
+        tasks,
+        whole,
+        tick=lambda *args: told.append(args),
+        **options,
+    )
     assert told[-1][:2] == (48, 48)
 
     class StopError(Exception):
@@ -89,9 +96,18 @@ def test_reference_losses_go_on_from_finished_windows(
             raise StopError
 
     with pytest.raises(StopError):
-        score_plan(model, plan, tasks, broken, tick=stop, **options)
+        score_plan(
+            [Share(model, np.arange(len(plan.task_of)))], plan, tasks, broken, tick=stop, **options
+        )
     again = []
-    score_plan(model, plan, tasks, broken, tick=lambda *args: again.append(args), **options)
+    score_plan(
+        [Share(model, np.arange(len(plan.task_of)))],
+        plan,
+        tasks,
+        broken,
+        tick=lambda *args: again.append(args),
+        **options,
+    )
     assert len(again) == 2
     np.testing.assert_array_equal(load_losses(whole), load_losses(broken))
     assert sorted(path.name for path in broken.iterdir()) == ["losses.parquet"]

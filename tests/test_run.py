@@ -11,7 +11,7 @@ from rich.console import Console
 from tdro.evaluation.benchmark import write_benchmark
 from tdro.mixture import Mixture
 from tdro.recipe import load_recipe
-from tdro.run import execute
+from tdro.run.execute import execute
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +75,8 @@ def test_a_run_leaves_what_the_design_lists(finished):
         "plan/plan.json",
         "plan/rows.parquet",
         "reference_losses/losses.parquet",
+        "reference_losses/by_task.parquet",
+        "mixture/row_losses.parquet",
         "mixture/last.json",
         "mixture/mean.json",
         "mixture/ema.json",

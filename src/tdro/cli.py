@@ -42,7 +42,7 @@ def run(
     from tdro.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
-    from tdro.run import execute
+    from tdro.run.execute import execute
 
     execute(resolved, output or Path("runs") / recipe.stem, _console())
 
@@ -58,7 +58,7 @@ def demo(overrides: _Set = None, output: _Output = None) -> None:
     from tdro.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
-    from tdro.run import execute
+    from tdro.run.execute import execute
 
     execute(resolved, directory, console)
 
@@ -101,6 +101,27 @@ def select_top(
     selected = Mixture.load(file).top(fraction)
     selected.save(output)
     _console().print(mixture_table(selected))
+
+
+@mixture_app.command("replay")
+def replay_losses(
+    losses: Annotated[
+        Path, typer.Argument(help="Recorded row losses: row_losses.parquet of a run, or JSON.")
+    ],
+    method: Annotated[str, typer.Option(help="The method to replay them with.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file to write.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="eta, cut, smoothing or ema_decay."),
+    ] = None,
+) -> None:
+    """Recompute a mixture from recorded losses with another method, eta or cut, in seconds."""
+    from tdro.recipe import replay_settings
+
+    settings = replay_settings(method, overrides or ())
+    from tdro.learning.command import replay_file
+
+    replay_file(losses, settings, output, _console())
 
 
 @app.command()

@@ -82,6 +82,16 @@ class Plan:
             passages += texts(task.passages, shown)
         return PlannedTexts(queries, passages, query_of, passage_of)
 
+    def places_of(self, tasks: Sequence[TrainingTask]) -> NDArray[np.int64]:
+        """Returns the places of the planned rows that are among the rows of ``tasks``."""
+        found = [
+            np.flatnonzero(self.task_of == number)[
+                np.isin(self.row_of[self.task_of == number], task.rows)
+            ]
+            for number, task in enumerate(tasks)
+        ]
+        return np.sort(np.concatenate(found))
+
     def save(self, directory: Path) -> None:
         """Writes ``plan.json`` and ``rows.parquet``."""
         columns = {"task": self.task_of, "row": self.row_of, "passages": list(self.passages)}
@@ -122,7 +132,9 @@ def make_plan(
         seed: Seed of the schedule.
     """
     total = steps * batch_size
-    order = np.random.default_rng(task_seed(seed, "plan", "")).permutation(len(tasks))
+    # By name, so that the rows do not depend on the order the tasks are given in.
+    by_name = np.array(sorted(range(len(tasks)), key=lambda number: tasks[number].name))
+    order = np.random.default_rng(task_seed(seed, "plan", "")).permutation(by_name)
     task_of = np.resize(order, total)
     row_of = np.empty(total, dtype=np.int64)
     passages = np.empty((total, 1 + negatives), dtype=np.int64)

@@ -17,12 +17,20 @@ from pydantic import (
 )
 
 from tdro.errors import InputError
-from tdro.settings import EncoderSettings, LearningSettings, Settings, TrainingSettings
+from tdro.settings import (
+    EncoderSettings,
+    LearningSettings,
+    ReferenceSettings,
+    Settings,
+    TrainingSettings,
+)
 from tdro.tasks.reading import find_sources
 from tdro.tasks.task import TaskSource
 
-_LEARNED = ("last", "mean", "ema")
+_LEARNED = ("learned", "last", "mean", "ema")
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
+# What of the learning settings matters once the losses are there.
+_REPLAYED = ("eta", "cut", "smoothing", "ema_decay")
 _TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
 
 
@@ -67,9 +75,11 @@ class Recipe(Settings):
         reference: How the reference is trained.
         learning: How the mixture is learned.
         training: How the retrievers are trained.
-        retrievers: ``uniform``, ``proportional``, ``last``, ``mean``, ``ema``, ``top-FRACTION``,
-            a mixture file, or ``reference`` to judge the reference as well.
+        retrievers: ``uniform``, ``proportional``, ``learned`` (what the method keeps), ``last``,
+            ``mean``, ``ema``, ``top-FRACTION``, a mixture file, or ``reference`` to judge the
+            reference as well. With none the run ends when the mixture is learned.
         benchmarks: Folders in the BEIR layout.
+        report_to: Trackers, by the trainer's names: ``tensorboard``, ``wandb``, ...
     """
 
     seed: int = Field(default=0, ge=0)
@@ -79,11 +89,12 @@ class Recipe(Settings):
     holdout_passages: PositiveInt = 5000
     model: EncoderSettings
     proxy: EncoderSettings
-    reference: TrainingSettings = TrainingSettings()
+    reference: ReferenceSettings = ReferenceSettings()
     learning: LearningSettings = LearningSettings()
     training: TrainingSettings = TrainingSettings()
-    retrievers: tuple[str, ...] = ("uniform", "last", "top-0.7")
+    retrievers: tuple[str, ...] = ("uniform", "learned", "top-0.7")
     benchmarks: tuple[BenchmarkEntry, ...] = ()
+    report_to: tuple[str, ...] = ()
 
     @field_validator("retrievers")
     @classmethod
@@ -115,8 +126,10 @@ class Recipe(Settings):
 
     @property
     def needs_learning(self) -> bool:
-        """Whether a retriever asks for the learned mixture."""
-        return any(name in _LEARNED or _TOP.fullmatch(name) for name in self.retrievers)
+        """Whether a retriever asks for the learned mixture, or there is none to train."""
+        return not self.retrievers or any(
+            name in _LEARNED or _TOP.fullmatch(name) for name in self.retrievers
+        )
 
     def to_yaml(self) -> str:
         """Returns the resolved recipe, which gives the same run from any folder."""
@@ -145,6 +158,27 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     except ValidationError as error:
         raise InputError(f"{path}: {_sentence(error)}") from None
     return _resolved(recipe, path)
+
+
+def replay_settings(method: str, overrides: Sequence[str]) -> LearningSettings:
+    """Returns the settings of a replay: a method and what it reads beside the losses.
+
+    Args:
+        method: Name of a preset.
+        overrides: Each ``key=value``, the key one of eta, cut, smoothing and ema_decay.
+
+    Raises:
+        InputError: The method, a key or a value is wrong; one sentence.
+    """
+    content: dict[str, Any] = {"method": method}
+    for override in overrides:
+        if override.partition("=")[0] not in _REPLAYED:
+            raise InputError(f"--set {override}: a replay reads {', '.join(_REPLAYED)} only.")
+        _apply(content, override)
+    try:
+        return LearningSettings.model_validate(content)
+    except ValidationError as error:
+        raise InputError(_sentence(error)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -200,6 +234,8 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"the key {key!r} is missing."
     message = first["msg"].removeprefix("Value error, ")
+    if isinstance(first["input"], dict):
+        return f"in {key!r}, {message}." if key else f"{message}."
     return f"{key!r} is {first['input']!r}: {message[0].lower()}{message[1:]}."
 
 
@@ -213,7 +249,7 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
         "benchmarks": BenchmarkEntry,
         "model": EncoderSettings,
         "proxy": EncoderSettings,
-        "reference": TrainingSettings,
+        "reference": ReferenceSettings,
         "training": TrainingSettings,
         "learning": LearningSettings,
     }

@@ -1,7 +1,10 @@
 """Reference losses: how hard each planned row is for the reference, computed once."""
 
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,17 +14,33 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from tdro.encoder import TokenBatch, autocast
-from tdro.plan import Plan
+from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
 from tdro.row_loss import row_losses
 from tdro.tasks.task import Task
+from tdro.tasks.training import TrainingTask
 
 LOSSES_FILE = "losses.parquet"
+BY_TASK_FILE = "by_task.parquet"
+_HELD_OUT_ROWS = 32
 _WINDOW = 512
 
 
+@dataclass(frozen=True)
+class Share:
+    """A part of a plan and the reference that scores it.
+
+    Attributes:
+        model: The reference.
+        places: Places of the rows in the plan, shape ``(rows,)``.
+    """
+
+    model: SentenceTransformer
+    places: NDArray[np.int64]
+
+
 def score_plan(
-    model: SentenceTransformer,
+    shares: Sequence[Share],
     plan: Plan,
     tasks: Sequence[Task],
     directory: Path,
@@ -37,7 +56,7 @@ def score_plan(
     window. Each finished window is kept as a file of its own: a killed call goes on from there.
 
     Args:
-        model: The reference.
+        shares: Which reference scores which rows; together all rows of the plan.
         plan: What to score.
         tasks: The tasks, in the order of the plan.
         directory: An existing directory.
@@ -46,23 +65,27 @@ def score_plan(
         precision: See ``EncoderSettings``.
         tick: Called with rows done, rows in all and the window's mean loss.
     """
-    model.eval()
-    order = np.lexsort((plan.row_of, plan.task_of))
-    starts = range(0, len(order), _WINDOW)
-    for start in starts:
-        part = directory / f"window-{start:012d}.parquet"
-        if part.is_file():
-            continue
-        places = order[start : start + _WINDOW]
-        with torch.inference_mode(), autocast(model, precision):
-            losses = _window_losses(model, plan, tasks, places, temperature, chunk_tokens)
-        unfinished = part.with_suffix(".partial")
-        pq.write_table(pa.table({"place": places, "loss": losses}), unfinished)
-        unfinished.replace(part)
-        tick(min(start + _WINDOW, len(order)), len(order), float(losses.mean()))
+    done, total = 0, len(plan.task_of)
+    for number, share in enumerate(shares):
+        share.model.eval()
+        within = np.lexsort((plan.row_of[share.places], plan.task_of[share.places]))
+        order = share.places[within]
+        for start in range(0, len(order), _WINDOW):
+            places = order[start : start + _WINDOW]
+            done += len(places)
+            part = directory / f"window-{number}-{start:012d}.parquet"
+            if part.is_file():
+                continue
+            with torch.inference_mode(), autocast(share.model, precision):
+                losses = _window_losses(share.model, plan, tasks, places, temperature, chunk_tokens)
+            unfinished = part.with_suffix(".partial")
+            pq.write_table(pa.table({"place": places, "loss": losses}), unfinished)
+            unfinished.replace(part)
+            tick(done, total, float(losses.mean()))
     parts = sorted(directory.glob("window-*.parquet"))
-    table = pa.concat_tables([pq.read_table(part) for part in parts]).sort_by("place")
-    pq.write_table(table.select(["loss"]), directory / LOSSES_FILE)
+    if parts:
+        table = pa.concat_tables([pq.read_table(part) for part in parts]).sort_by("place")
+        pq.write_table(table.select(["loss"]), directory / LOSSES_FILE)
     for part in parts:
         part.unlink()
 
@@ -93,3 +116,65 @@ def load_losses(directory: Path) -> NDArray[np.float64]:
     """Reads the reference loss of every planned row, shape ``(steps * batch_size,)``."""
     losses: NDArray[np.float64] = pq.read_table(directory / LOSSES_FILE)["loss"].to_numpy()
     return losses.astype(np.float64)
+
+
+def held_out_plan(tasks: Sequence[TrainingTask], negatives: int, seed: int) -> Plan:
+    """Plans 32 rows a task out of those held out, to see how the reference does on unseen rows.
+
+    Args:
+        tasks: The tasks; one that holds nothing out gets no rows.
+        negatives: Hard negatives to a row.
+        seed: Seed of the schedule.
+    """
+    held = [number for number, task in enumerate(tasks) if len(task.held_out)]
+    swapped = [replace(tasks[number], rows=tasks[number].held_out) for number in held]
+    plan = make_plan(
+        swapped,
+        steps=1,
+        batch_size=_HELD_OUT_ROWS * len(held),
+        negatives=negatives,
+        seed=seed,
+    )
+    names = tuple(task.name for task in tasks)
+    return replace(plan, tasks=names, task_of=np.array(held, dtype=np.int64)[plan.task_of])
+
+
+def write_by_task(
+    directory: Path,
+    plan: Plan,
+    trained: Sequence[NDArray[np.int64]],
+    held: Plan,
+    held_directory: Path | None,
+) -> None:
+    """Writes each task's mean loss on rows the reference was trained on and on others.
+
+    Args:
+        directory: Holds the losses of the plan; gets ``by_task.parquet`` with the columns
+            ``task``, ``trained_on_rows``, ``trained_on_loss``, ``unseen_rows``, ``unseen_loss``
+            (losses in nats, null without rows).
+        plan: The plan.
+        trained: Rows of each task the reference was trained on; empty when every row was scored
+            by a reference that had not seen it.
+        held: Plan of held-out rows.
+        held_directory: Holds their losses and is removed; None when they were not scored.
+    """
+    losses = load_losses(directory)
+    seen = np.zeros(len(losses), dtype=np.bool_)
+    for number, rows in enumerate(trained):
+        mine = plan.task_of == number
+        seen[mine] = np.isin(plan.row_of[mine], rows)
+    task_of = plan.task_of
+    if held_directory is not None and len(held.task_of):
+        losses = np.concatenate([losses, load_losses(held_directory)])
+        task_of = np.concatenate([task_of, held.task_of])
+        seen = np.concatenate([seen, np.zeros(len(held.task_of), dtype=np.bool_)])
+    columns: dict[str, list[Any]] = {"task": list(plan.tasks)}
+    for name, chosen in (("trained_on", seen), ("unseen", ~seen)):
+        parts = [losses[chosen & (task_of == number)] for number in range(len(plan.tasks))]
+        columns[f"{name}_rows"] = [len(part) for part in parts]
+        columns[f"{name}_loss"] = [float(part.mean()) if len(part) else None for part in parts]
+    types = {"task": pa.string(), "trained_on_loss": pa.float64(), "unseen_loss": pa.float64()}
+    table = pa.table({key: pa.array(value, types.get(key)) for key, value in columns.items()})
+    pq.write_table(table, directory / BY_TASK_FILE)
+    if held_directory is not None:
+        shutil.rmtree(held_directory)

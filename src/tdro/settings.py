@@ -1,8 +1,15 @@
 """What a recipe says of models, training and learning: plain values, checked when made."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 
 class Settings(BaseModel):
@@ -68,17 +75,45 @@ class TrainingSettings(Settings):
     save_every: PositiveInt = 50
 
 
+class ReferenceSettings(TrainingSettings):
+    """How the reference is trained.
+
+    Attributes:
+        folds: With 2, two references are trained, each on half of every task, and each row's
+            reference loss comes from the one that has not seen it. Costs a second training.
+    """
+
+    folds: Literal[1, 2] = 1
+
+
+# What a method reads beside eta, and the values it was published with.
+_METHODS: dict[str, dict[str, float]] = {
+    "tdro": {"eta": 0.02, "cut": 0.05},
+    "tdro-paper": {"eta": 0.02},
+    "tdro-released": {"eta": 0.02, "cut": 1e-4},
+    "group-dro": {"eta": 0.02},
+    "doremi": {"eta": 1.0, "smoothing": 1e-3},
+}
+_TOLERANCE = 0.005
+
+
 class LearningSettings(Settings):
     """How the mixture is learned.
 
     Attributes:
-        method: Name of a preset (see ``tdro.learning.measures.PRESETS``).
+        method: Name of a preset (see ``tdro.learning.method``).
         steps: Updates of the weights, one an optimizer step of the proxy.
-        batch_size: Rows of a step, tasks mixed in equal parts.
+        batch_size: Rows of a step over all processes, tasks mixed in equal parts.
+        accumulation: Micro-batches of a step. Only ``tdro-released`` depends on it.
         negatives: Hard negatives to a row; the row loss looks at nothing else.
-        eta: Step size of the weights.
-        cut: Rows whose reference loss is under this fraction of the step's mean count as zero.
+        eta: Step size of the weights; by default 0.02, and 1 for ``doremi``.
+        cut: ``tdro``: rows whose reference loss is under this fraction of the step's mean count
+            as zero (0.05). ``tdro-released``: those under this share of the micro-batch's sum
+            count as if it were one (1e-4).
+        smoothing: ``doremi``: share of the uniform mixture added after each update (1e-3).
         ema_decay: Decay of the moving average of the weights.
+        patience: End early when the EMA mixture has all but stopped over this many steps.
+        tolerance: It has stopped when it moved less than this, in total variation (0.005).
         learning_rate: Peak learning rate of the proxy; the reference's when absent.
         weight_decay: Weight decay of AdamW.
         warmup: Share of the steps in which the learning rate rises.
@@ -87,19 +122,52 @@ class LearningSettings(Settings):
         save_every: Steps between checkpoints.
     """
 
-    method: Literal["tdro", "tdro-paper", "group-dro"] = "tdro"
+    method: Literal["tdro", "tdro-paper", "tdro-released", "group-dro", "doremi"] = "tdro"
     steps: PositiveInt = 1000
     batch_size: int = Field(default=64, ge=2)
+    accumulation: PositiveInt = 1
     negatives: PositiveInt = 7
     eta: PositiveFloat = 0.02
-    cut: float = Field(default=0.05, ge=0, lt=1)
+    cut: float | None = Field(default=None, ge=0, lt=1)
+    smoothing: float | None = Field(default=None, ge=0, lt=1)
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
+    patience: PositiveInt | None = None
+    tolerance: PositiveFloat | None = None
     learning_rate: PositiveFloat | None = None
     weight_decay: float = Field(default=0.1, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     temperature: PositiveFloat | None = None
     chunk_tokens: PositiveInt = 16384
     save_every: PositiveInt = 50
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, values: Any) -> Any:
+        """Fills what depends on the method and refuses what would not be read."""
+        if not isinstance(values, dict):
+            return values
+        given = {name: value for name, value in values.items() if value is not None}
+        method = given.get("method", "tdro")
+        if method not in _METHODS:
+            return values
+        for name in ("cut", "smoothing"):
+            if name in given and name not in _METHODS[method]:
+                readers = [other for other, options in _METHODS.items() if name in options]
+                raise ValueError(f"{name!r} is read by {' and '.join(readers)}, not by {method}")
+        if "tolerance" in given and "patience" not in given:
+            raise ValueError("'tolerance' is only read when 'patience' is set")
+        if "patience" in given:
+            given.setdefault("tolerance", _TOLERANCE)
+        return {**_METHODS[method], **given}
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> "LearningSettings":
+        if self.batch_size % self.accumulation:
+            raise ValueError(
+                f"a batch_size of {self.batch_size} cannot be cut into an accumulation of "
+                f"{self.accumulation} equal micro-batches"
+            )
+        return self
 
     def inheriting(self, training: TrainingSettings) -> "LearningSettings":
         """Returns the settings with learning rate and temperature taken over where left open."""

@@ -92,7 +92,7 @@ class RunDirectory:
         }
         write_json(partial / MANIFEST_FILE, manifest)
         publish(partial, target)
-        counted = "".join(f", {value:,} {name}" for name, value in facts.items())
+        counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in facts.items())
         self._say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
         return target
 
@@ -110,6 +110,10 @@ class RunDirectory:
         key = changed[0]
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         return f"to be done again, {key} was {before.get(key)!r}, is {now.get(key)!r}{more}"
+
+    def warn(self, text: str) -> None:
+        """Says something that should make the reader doubt a result."""
+        self._say(f"[yellow]warning: {escape(text)}[/yellow]")
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)

@@ -1,5 +1,6 @@
 """Training an embedding model on tasks drawn by a mixture, with sentence-transformers' trainer."""
 
+import contextlib
 import logging
 import math
 import shutil
@@ -10,9 +11,12 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 import transformers
 from datasets import Dataset, DatasetDict
+from numpy.typing import NDArray
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -33,7 +37,8 @@ from tdro.tasks.training import TrainingTask, task_seed, texts
 
 MODEL_FOLDER = "model"
 SAMPLING_FILE = "sampling.json"
-_CHECKPOINTS = "checkpoints"
+TRAINED_ROWS_FILE = "trained_rows.parquet"
+_TRAINER_FOLDER = "trainer"
 _COMPLETE = "complete"
 
 
@@ -48,6 +53,7 @@ def train(
     precision: str,
     seed: int,
     tick: Tick,
+    report_to: Sequence[str] = (),
 ) -> dict[str, int]:
     """Trains an embedding model with InfoNCE over in-batch and hard negatives.
 
@@ -60,10 +66,12 @@ def train(
         tasks: What may be drawn.
         mixture: Weights of the tasks.
         settings: Steps, batch size, learning rate and so on.
-        directory: An existing directory; gets ``model/`` and ``sampling.json``.
+        directory: An existing directory; gets ``model/``, ``sampling.json`` and
+            ``trained_rows.parquet``.
         precision: See ``EncoderSettings``.
         seed: Seed of everything drawn.
         tick: Called after each step.
+        report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
         Counts for the record: steps and rows.
@@ -88,6 +96,8 @@ def train(
         learning_rate=settings.learning_rate,
         precision=precision,
         seed=seed,
+        run_name=name,
+        report_to=report_to,
     )
     arguments.batch_sampler = BlockBatchSampler
     arguments.multi_dataset_batch_sampler = mixture.batch_sampler(data, batches=settings.steps)
@@ -117,7 +127,21 @@ def train(
         "rows": rows,
     }
     write_json(directory / SAMPLING_FILE, record)
+    trained = [
+        np.unique(data[task.name].with_format("numpy")["row"][:]) if count else np.empty(0, int)
+        for task, count in zip(tasks, batches, strict=True)
+    ]
+    pq.write_table(pa.table({"rows": trained}), directory / TRAINED_ROWS_FILE)
     return {"steps": settings.steps, "rows": sum(rows)}
+
+
+def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
+    """Reads which rows of each task a finished training was given, in the order of its tasks."""
+    found: list[NDArray[np.int64]] = [
+        np.array(rows, dtype=np.int64)
+        for rows in pq.read_table(directory / TRAINED_ROWS_FILE)["rows"].to_pylist()
+    ]
+    return found
 
 
 def _drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
@@ -172,10 +196,13 @@ def training_arguments(
     learning_rate: float,
     precision: str,
     seed: int,
+    run_name: str,
+    report_to: Sequence[str],
 ) -> SentenceTransformerTrainingArguments:
     """Returns the trainer arguments that training and learning share (paper: cosine to a tenth)."""
     return SentenceTransformerTrainingArguments(
-        output_dir=str(directory / _CHECKPOINTS),
+        output_dir=str(directory / _TRAINER_FOLDER),
+        run_name=run_name,
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=learning_rate,
@@ -192,7 +219,7 @@ def training_arguments(
         save_total_limit=2,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
+        report_to=list(report_to) or "none",
         disable_tqdm=True,
     )
 
@@ -203,12 +230,20 @@ def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> None:
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(directory)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    shutil.rmtree(directory / _CHECKPOINTS, ignore_errors=True)
+    remove_checkpoints(directory)
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Removes what a finished training needs no more; what trackers wrote to files stays."""
+    for checkpoint in (directory / _TRAINER_FOLDER).glob("checkpoint-*"):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        (directory / _TRAINER_FOLDER).rmdir()
 
 
 def last_checkpoint(directory: Path) -> Path | None:
     """Returns the newest checkpoint that was written to its end, if there is one."""
-    found = [mark.parent for mark in (directory / _CHECKPOINTS).glob(f"*/{_COMPLETE}")]
+    found = [mark.parent for mark in (directory / _TRAINER_FOLDER).glob(f"*/{_COMPLETE}")]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
@@ -217,7 +252,8 @@ class CompleteCheckpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Writes the mark."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 
 
 class Ticking(TrainerCallback):

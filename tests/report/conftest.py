@@ -86,6 +86,10 @@ def write_trajectory(path, draw, tasks, pull, steps):
                     "proxy_loss": None if absent else 3 * level - 2 * step / steps + draw.random(),
                     "reference_loss": None if absent else level + 0.2 * draw.random(),
                     "signal": 0.0 if absent else draw.random(),
+                    "norm": 3.0,
+                    "largest": 0.0 if absent else draw.random() / 5,
+                    "under_cut": None if absent else 0.1,
+                    "zero_loss": None if absent else 0.2,
                 }
             )
     names = [name for name in lines[0] if name not in ("step", "task")]

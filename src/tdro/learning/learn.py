@@ -2,16 +2,20 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from tdro.learning.measures import Measure
+from tdro.learning.method import method_of
+from tdro.learning.rules import UpdateRule
 from tdro.learning.trainer import learn_weights
 from tdro.mixture import Mixture
 from tdro.plan import make_plan
 from tdro.progress import Tick
-from tdro.reference import load_losses, score_plan
+from tdro.reference import Share, load_losses, score_plan
 from tdro.settings import LearningSettings, TrainingSettings
 from tdro.tasks.task import Task
 from tdro.tasks.training import hold_out
@@ -24,6 +28,7 @@ def learn_mixture(
     settings: LearningSettings | None = None,
     *,
     measure: Measure | None = None,
+    rule: UpdateRule | None = None,
     seed: int = 0,
     precision: str = "auto",
     trajectory_folder: Path | str | None = None,
@@ -41,17 +46,21 @@ def learn_mixture(
         tasks: The tasks (see ``prepare_tasks``).
         settings: How to learn; the learning rate and temperature of ``TrainingSettings`` are
             taken where they are left open.
-        measure: Your own measure in place of that of ``settings.method``.
+        measure: Your own measure in place of that of ``settings.method``: any callable that
+            takes ``RowLosses`` and returns a signal for each task.
+        rule: Your own update rule, likewise: any callable that takes log-weights and signal and
+            returns log-weights.
         seed: Seed of the plan.
         precision: See ``EncoderSettings``.
-        trajectory_folder: Where to keep the weights and losses of every step; nowhere by default.
+        trajectory_folder: Where to keep the weights and losses of every step, and those of
+            every row for a replay; nowhere by default.
         tick: Called with steps done, steps in all, and the loss.
 
     Returns:
-        The mixture after the last update.
+        The mixture that the method keeps: after the last update, or the mean over the steps.
 
     Raises:
-        InputError: A task cannot be drawn from.
+        InputError: A task cannot be drawn from, or the rows of a step cannot be dealt equally.
         FloatingPointError: A loss is not finite.
     """
     defaults = TrainingSettings()
@@ -64,10 +73,12 @@ def learn_mixture(
         negatives=settings.negatives,
         seed=seed,
     )
+    method = method_of(settings)
+    method = replace(method, measure=measure or method.measure, rule=rule or method.rule)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         score_plan(
-            reference,
+            [Share(reference, np.arange(len(plan.task_of)))],
             plan,
             tasks,
             folder,
@@ -76,7 +87,7 @@ def learn_mixture(
             precision=precision,
             tick=tick,
         )
-        trajectory = learn_weights(
+        learned = learn_weights(
             proxy,
             plan,
             tasks,
@@ -85,10 +96,11 @@ def learn_mixture(
             folder,
             precision=precision,
             tick=tick,
-            measure=measure,
+            method=method,
         )
     if trajectory_folder is not None:
         Path(trajectory_folder).mkdir(parents=True, exist_ok=True)
-        trajectory.save(Path(trajectory_folder))
+        learned.save(Path(trajectory_folder))
     sizes = {task.name: len(task) for task in tasks}
-    return trajectory.mixture("last", sizes, {"method": settings.method, "steps": settings.steps})
+    details = {"method": settings.method, "steps": len(learned.trajectory.steps)}
+    return learned.trajectory.mixture(method.keeps, sizes, details)

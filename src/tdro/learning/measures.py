@@ -1,30 +1,26 @@
 """Measures: how a row's proxy loss is set against its reference loss, as a signal per task."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.settings import LearningSettings
+from tdro.learning.losses import Floats, RowLosses
 
-Floats = NDArray[np.float64]
+# Of a reference loss of zero there is no ratio; such a row or task counts as zero.
+_TINY = np.finfo(np.float64).tiny
 
 
 class Measure(Protocol):
-    """Turns the losses of all rows of a step into one signal a task."""
+    """Turns row losses into one signal a task. Any callable of this form will do."""
 
-    def __call__(
-        self, proxy: Floats, reference: Floats, task_of: NDArray[np.int64], tasks: int
-    ) -> Floats:
-        """Measures one step.
+    def __call__(self, losses: RowLosses) -> Floats:
+        """Measures the rows of a step.
 
         Args:
-            proxy: Proxy loss of each row in nats, shape ``(rows,)``.
-            reference: Reference loss of each row in nats, same shape.
-            task_of: Task number of each row, same shape.
-            tasks: Number of tasks K.
+            losses: Losses of all rows of the step.
 
         Returns:
             Signal of each task, shape ``(K,)``; 0 for a task that has no row in the step.
@@ -32,21 +28,29 @@ class Measure(Protocol):
         ...
 
 
-def task_means(values: Floats, task_of: NDArray[np.int64], tasks: int) -> Floats:
-    """Returns the mean of a row value over each task's rows, shape ``(K,)``; 0 where none."""
-    sums = np.bincount(task_of, weights=values, minlength=tasks)
-    counts = np.bincount(task_of, minlength=tasks)
-    return sums / np.maximum(counts, 1)
+class RowMeasure(ABC):
+    """A measure that gives each row a value and each task the mean of its rows'."""
+
+    @abstractmethod
+    def values(self, losses: RowLosses) -> Floats:
+        """Returns the value of each row, shape ``(rows,)``."""
+
+    def under_cut(self, losses: RowLosses) -> NDArray[np.bool_]:
+        """Tells which rows' reference loss is too small to divide by, shape ``(rows,)``."""
+        return np.zeros(len(losses.proxy), dtype=np.bool_)
+
+    def __call__(self, losses: RowLosses) -> Floats:
+        """Measures a step (see :class:`Measure`)."""
+        return losses.task_means(self.values(losses))
 
 
 @dataclass(frozen=True)
-class RowRatio:
-    """Mean over a task's rows of proxy loss / reference loss, rows that are too easy left at zero.
+class RowRatio(RowMeasure):
+    """Proxy loss over reference loss row by row, rows that are too easy left at zero.
 
-    The released code (commit c27893a) divides by the reference losses normalised over the
-    gathered micro-batch and sets those under 1e-4 to one, which at 512 rows makes rows under
-    5.1 % of the mean count for almost nothing. Here the unit is the mean reference loss of the
-    step and the cut a fraction of it, so the signal does not change with the number of rows.
+    The released code divides by reference losses normalised over the gathered micro-batch
+    (:class:`ReleasedRatio`). Here the unit is the mean reference loss of the step and the cut a
+    fraction of it, so that the signal does not change with the number of rows.
 
     Attributes:
         cut: Rows with a reference loss under this fraction of the step's mean count as zero.
@@ -54,42 +58,70 @@ class RowRatio:
 
     cut: float = 0.05
 
-    def __call__(
-        self, proxy: Floats, reference: Floats, task_of: NDArray[np.int64], tasks: int
-    ) -> Floats:
-        """Measures one step (see :class:`Measure`)."""
-        relative = reference / max(float(reference.mean()), np.finfo(np.float64).tiny)
-        counted = relative > max(self.cut, np.finfo(np.float64).tiny)
-        ratio = np.divide(proxy, relative, out=np.zeros_like(proxy), where=counted)
-        return task_means(ratio, task_of, tasks)
+    def values(self, losses: RowLosses) -> Floats:
+        """Returns ``proxy * mean(reference) / reference``; 0 under the cut."""
+        ratio = np.zeros_like(losses.proxy)
+        counted = ~self.under_cut(losses)
+        np.divide(losses.proxy, _relative(losses.reference), out=ratio, where=counted)
+        return ratio
+
+    def under_cut(self, losses: RowLosses) -> NDArray[np.bool_]:
+        """Tells which rows are under the cut."""
+        return _relative(losses.reference) <= max(self.cut, _TINY)
+
+
+@dataclass(frozen=True)
+class ReleasedRatio(RowMeasure):
+    """The released code's ratio (commit c27893a, ``compute_group_dro_loss``).
+
+    Reference losses are divided by their sum over the gathered micro-batch, those under 1e-4 then
+    set to one. At 512 rows a row under 5.1 % of the mean so counts for proxy / 1 instead of
+    proxy * 512 / ..., which is next to nothing; at 32 rows the cut is at 0.3 %.
+
+    Attributes:
+        cut: Normalised reference losses under this are set to one.
+    """
+
+    cut: float = 1e-4
+
+    def values(self, losses: RowLosses) -> Floats:
+        """Returns ``proxy / normalised reference``."""
+        normalised = losses.reference / max(float(losses.reference.sum()), _TINY)
+        return losses.proxy / np.where(normalised < self.cut, 1.0, normalised)
+
+    def under_cut(self, losses: RowLosses) -> NDArray[np.bool_]:
+        """Tells which rows are under the cut."""
+        return losses.reference / max(float(losses.reference.sum()), _TINY) < self.cut
 
 
 @dataclass(frozen=True)
 class TaskRatio:
-    """Mean proxy loss of a task over its mean reference loss (the paper's M_g)."""
+    """Mean proxy loss of a task over its mean reference loss (the paper's M_g, section 3)."""
 
-    def __call__(
-        self, proxy: Floats, reference: Floats, task_of: NDArray[np.int64], tasks: int
-    ) -> Floats:
-        """Measures one step (see :class:`Measure`)."""
-        below = task_means(reference, task_of, tasks)
-        above = task_means(proxy, task_of, tasks)
-        return np.divide(above, below, out=np.zeros(tasks), where=below > 0)
+    def __call__(self, losses: RowLosses) -> Floats:
+        """Measures a step (see :class:`Measure`)."""
+        below = losses.task_means(losses.reference)
+        above = losses.task_means(losses.proxy)
+        return np.divide(above, below, out=np.zeros(losses.tasks), where=below > _TINY)
 
 
 @dataclass(frozen=True)
-class Plain:
-    """Mean proxy loss of a task (GroupDRO, Sagawa et al. 2020); the reference is not used."""
+class Excess(RowMeasure):
+    """Proxy loss above reference loss, never less than zero (DoReMi)."""
 
-    def __call__(
-        self, proxy: Floats, reference: Floats, task_of: NDArray[np.int64], tasks: int
-    ) -> Floats:
-        """Measures one step (see :class:`Measure`)."""
-        return task_means(proxy, task_of, tasks)
+    def values(self, losses: RowLosses) -> Floats:
+        """Returns ``max(proxy - reference, 0)``."""
+        return np.maximum(losses.proxy - losses.reference, 0.0)
 
 
-PRESETS: dict[str, Callable[[LearningSettings], Measure]] = {
-    "tdro": lambda settings: RowRatio(settings.cut),
-    "tdro-paper": lambda settings: TaskRatio(),
-    "group-dro": lambda settings: Plain(),
-}
+@dataclass(frozen=True)
+class Plain(RowMeasure):
+    """The proxy loss (GroupDRO, Sagawa et al. 2020); the reference is not used."""
+
+    def values(self, losses: RowLosses) -> Floats:
+        """Returns the proxy losses."""
+        return losses.proxy
+
+
+def _relative(reference: Floats) -> Floats:
+    return reference / max(float(reference.mean()), _TINY)

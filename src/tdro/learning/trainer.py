@@ -1,5 +1,7 @@
 """Learning a mixture: sentence-transformers' trainer with a weighted row loss."""
 
+import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +19,11 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 
 from tdro.encoder import TokenBatch
-from tdro.learning.measures import PRESETS, Measure, task_means
-from tdro.learning.trajectory import Trajectory
+from tdro.errors import InputError
+from tdro.learning.losses import Floats, RowLosses
+from tdro.learning.method import Method, method_of
+from tdro.learning.record import RECORD_FILE, LossRecord
+from tdro.learning.trajectory import STEP_COLUMNS, Trajectory
 from tdro.plan import Plan
 from tdro.progress import Tick
 from tdro.row_loss import row_chunks, row_losses
@@ -28,6 +33,7 @@ from tdro.training import (
     CompleteCheckpoints,
     Ticking,
     last_checkpoint,
+    remove_checkpoints,
     run_trainer,
     training_arguments,
 )
@@ -52,6 +58,29 @@ class PlannedRows:
     reference: NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What learning a mixture leaves.
+
+    Attributes:
+        trajectory: Weights and losses of every step.
+        record: Row losses of every micro-batch, to be replayed with another method.
+    """
+
+    trajectory: Trajectory
+    record: LossRecord
+
+    def save(self, directory: Path) -> None:
+        """Writes the trajectory and the record."""
+        self.trajectory.save(directory)
+        self.record.save(directory / RECORD_FILE)
+
+    @classmethod
+    def load(cls, directory: Path) -> "Learned":
+        """Reads what :meth:`save` wrote."""
+        return cls(Trajectory.load(directory), LossRecord.load(directory / RECORD_FILE))
+
+
 def learn_weights(
     proxy: SentenceTransformer,
     plan: Plan,
@@ -62,12 +91,14 @@ def learn_weights(
     *,
     precision: str,
     tick: Tick,
-    measure: Measure | None = None,
-) -> Trajectory:
+    method: Method | None = None,
+    report_to: Sequence[str] = (),
+) -> Learned:
     """Trains the proxy on the plan and raises the weight of tasks it is behind on.
 
     A killed call goes on from its last checkpoint in ``directory`` and ends with the same
-    trajectory, bit for bit.
+    trajectory, bit for bit. Under ``torchrun`` or ``accelerate launch`` each process takes an
+    equal part of every step; the losses are gathered, so all of them learn the same weights.
 
     Args:
         proxy: The model to train; it is thrown away afterwards.
@@ -75,16 +106,18 @@ def learn_weights(
         tasks: The tasks, in the order of the plan.
         reference: Reference loss of every planned row, shape ``(steps * batch_size,)``.
         settings: How to learn; learning rate and temperature must be set.
-        directory: Holds the checkpoints while learning.
+        directory: Holds the checkpoints while learning, and what trackers write to files.
         precision: See ``EncoderSettings``.
         tick: Called after each step.
-        measure: Overrides the measure of ``settings.method``.
+        method: Overrides the preset of ``settings.method``.
+        report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
-        The weights and losses of every step.
+        Weights and losses of every step, and the row losses they came from.
 
     Raises:
         FloatingPointError: A loss is not finite.
+        InputError: The batch size is no multiple of processes times micro-batches.
         ValueError: The settings leave the learning rate or the temperature open.
     """
     if settings.learning_rate is None or settings.temperature is None:
@@ -96,7 +129,10 @@ def learn_weights(
         learning_rate=settings.learning_rate,
         precision=precision,
         seed=plan.seed,
+        run_name="mixture",
+        report_to=report_to,
     )
+    arguments.per_device_train_batch_size = _rows_of_a_process(settings, arguments.world_size)
     arguments.batch_sampler = _in_order
     trainer = MixtureTrainer(
         model=proxy,
@@ -110,16 +146,38 @@ def learn_weights(
     )
     trainer.settings = settings
     trainer.temperature = settings.temperature
-    trainer.measure = measure or PRESETS[settings.method](settings)
-    trainer.trajectory = Trajectory.start(plan.tasks)
+    trainer.method = method or method_of(settings)
     checkpoint = last_checkpoint(directory)
-    if checkpoint:
-        trainer.trajectory = Trajectory.load(checkpoint)
+    trainer.learned = (
+        Learned.load(checkpoint)
+        if checkpoint
+        else Learned(Trajectory.start(plan.tasks), LossRecord(plan.tasks, settings.accumulation))
+    )
+    if _settled(settings, trainer.learned.trajectory):
+        remove_checkpoints(directory)
+        return trainer.learned
+    trainer.add_callback(_StopWhenSettled(trainer))
     # Added last, so that the mark is made when the trajectory has been saved too.
-    trainer.add_callback(_SaveTrajectory(trainer))
+    trainer.add_callback(_SaveLearned(trainer))
     trainer.add_callback(CompleteCheckpoints())
     run_trainer(trainer, directory)
-    return trainer.trajectory
+    return trainer.learned
+
+
+def _rows_of_a_process(settings: LearningSettings, processes: int) -> int:
+    if settings.batch_size % (processes * settings.accumulation):
+        raise InputError(
+            f"learning.batch_size is {settings.batch_size}: with {processes} processes and an "
+            f"accumulation of {settings.accumulation} it must be a multiple of "
+            f"{processes * settings.accumulation}."
+        )
+    return settings.batch_size // processes
+
+
+def _settled(settings: LearningSettings, trajectory: Trajectory) -> bool:
+    if settings.patience is None or settings.tolerance is None:
+        return False
+    return trajectory.settled(settings.patience, settings.tolerance)
 
 
 def _in_order(dataset: Dataset, batch_size: int, **options: Any) -> DefaultBatchSampler:
@@ -154,72 +212,137 @@ class _PlanCollator(SentenceTransformerDataCollator):
 
 
 class MixtureTrainer(SentenceTransformerTrainer):
-    """Weights each row's loss by its task and updates the weights after every step.
+    """Weights each row's loss by its task and moves the weights at every step.
 
-    The step's loss is ``(1 / B) * sum_i K * alpha_task(i) * loss_i`` with the alpha in force
-    before the step. It is a sum over rows, so how the rows are cut into chunks does not matter.
+    How a step's losses become a signal and its rows are weighted is up to the method's form.
     """
 
     settings: LearningSettings
     temperature: float
-    measure: Measure
-    trajectory: Trajectory
+    method: Method
+    learned: Learned
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        """Runs forward and backward passes chunk by chunk, then updates the task weights."""
+        """Runs forward and backward passes chunk by chunk and moves the task weights."""
         model.train()
         rows: PlannedRows = inputs["rows"]
-        count = len(self.trajectory.tasks)
-        scale = count * self.trajectory.state.weights[rows.task_of] / len(rows.task_of)
-        losses = np.empty(len(rows.task_of))
+        micro_batches = np.array_split(np.arange(len(rows.task_of)), self.settings.accumulation)
+        *_, last = micro_batches
+        gathered: list[RowLosses] = []
         step_loss = 0.0
+        for micro in micro_batches:
+            ahead = micro is last and self.method.form.updates_before_last
+            if ahead:
+                with torch.no_grad():
+                    losses, _ = self._pass(model, rows, micro, None)
+                gathered.append(self._gathered(rows, micro, losses))
+                self._advance(gathered)
+            weights = self.learned.trajectory.state.weights
+            factors = self.method.form.row_weights(weights, rows.task_of[micro], len(micro_batches))
+            losses, loss = self._pass(model, rows, micro, factors, synchronised=micro is last)
+            step_loss += loss
+            if not ahead:
+                gathered.append(self._gathered(rows, micro, losses))
+        if not self.method.form.updates_before_last:
+            self._advance(gathered)
+        return torch.tensor(step_loss, device=self.args.device)
+
+    def _pass(
+        self,
+        model: torch.nn.Module,
+        rows: PlannedRows,
+        micro: NDArray[np.int64],
+        factors: Floats | None,
+        synchronised: bool = False,
+    ) -> tuple[Floats, float]:
+        """Computes the losses of a micro-batch, with factors their weighted sum's gradient too."""
+        query_of, passage_of = rows.query_of[micro], rows.passage_of[micro]
         chunk_tokens = self.settings.chunk_tokens
-        for chunk in row_chunks(rows.tokens, rows.query_of, rows.passage_of, chunk_tokens):
+        chunks = list(row_chunks(rows.tokens, query_of, passage_of, chunk_tokens))
+        losses = np.empty(len(micro))
+        total = 0.0
+        for number, chunk in enumerate(chunks, start=1):
             with self.compute_loss_context_manager():
                 each = row_losses(
                     model,
                     rows.tokens,
-                    rows.query_of[chunk],
-                    rows.passage_of[chunk],
+                    query_of[chunk],
+                    passage_of[chunk],
                     temperature=self.temperature,
                     chunk_tokens=chunk_tokens,
                 )
-            loss = (
-                each * torch.as_tensor(scale[chunk], dtype=each.dtype, device=each.device)
-            ).sum()
-            self.accelerator.backward(loss)
             losses[chunk] = each.detach().double().cpu().numpy()
-            step_loss += float(loss.detach())
-        self._update(rows, losses)
-        return torch.tensor(step_loss, device=self.args.device)
+            if factors is not None:
+                factor = torch.as_tensor(factors[chunk], dtype=each.dtype, device=each.device)
+                loss = (each * factor).sum()
+                # Processes may have cut their rows into different numbers of chunks: gradients
+                # are exchanged once, at the last chunk of each.
+                final = synchronised and number == len(chunks)
+                with contextlib.nullcontext() if final else self.accelerator.no_sync(model):
+                    self.accelerator.backward(loss)
+                total += float(loss.detach())
+        return losses, total
 
-    def _update(self, rows: PlannedRows, proxy: NDArray[np.float64]) -> None:
-        if not np.isfinite(proxy).all():
-            task = self.trajectory.tasks[rows.task_of[int(np.argmin(np.isfinite(proxy)))]]
+    def _gathered(self, rows: PlannedRows, micro: NDArray[np.int64], proxy: Floats) -> RowLosses:
+        """Returns the losses of a micro-batch over all processes."""
+        columns = np.stack([proxy, rows.reference[micro], rows.task_of[micro].astype(np.float64)])
+        if self.accelerator.num_processes > 1:
+            mine = torch.as_tensor(columns.T.copy(), device=self.accelerator.device)
+            columns = self.accelerator.gather(mine).cpu().numpy().T
+        task_of = columns[2].astype(np.int64)
+        tasks = self.learned.trajectory.tasks
+        if not np.isfinite(columns[0]).all():
+            task = tasks[task_of[int(np.argmin(np.isfinite(columns[0])))]]
             raise FloatingPointError(
                 f"The proxy loss of a row of task {task!r} is not finite at step "
                 f"{self.state.global_step + 1}: lower learning.learning_rate or use fp32."
             )
-        count = len(self.trajectory.tasks)
-        signal = self.measure(proxy, rows.reference, rows.task_of, count)
-        state = self.trajectory.state.updated(
-            signal, eta=self.settings.eta, ema_decay=self.settings.ema_decay
-        )
-        present = np.bincount(rows.task_of, minlength=count) > 0
-        self.trajectory = self.trajectory.extended(
-            state,
-            proxy=np.where(present, task_means(proxy, rows.task_of, count), np.nan),
-            reference=np.where(present, task_means(rows.reference, rows.task_of, count), np.nan),
-            signal=signal,
+        return RowLosses(columns[0], columns[1], task_of, len(tasks))
+
+    def _advance(self, step: list[RowLosses]) -> None:
+        self.learned = Learned(
+            self.learned.trajectory.advanced(self.method, step, self.settings.ema_decay),
+            self.learned.record.extended(step),
         )
 
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds what the step told of every task, for the trackers."""
+        trajectory = self.learned.trajectory
+        if "loss" in logs and trajectory.steps and self.args.report_to:
+            logs = {**logs, **_tracked(trajectory)}
+        super().log(logs, start_time)
 
-class _SaveTrajectory(TrainerCallback):
+
+def _tracked(trajectory: Trajectory) -> dict[str, float]:
+    last = trajectory.steps[-1]
+    steps = len(trajectory.steps)
+    told = {
+        "signal_norm": float(last.norm[0]),
+        "moved_last_tenth": trajectory.moved(max(1, steps // 10)),
+    }
+    for column in STEP_COLUMNS:
+        if column != "norm":
+            values = zip(trajectory.tasks, getattr(last, column).tolist(), strict=True)
+            told |= {f"{column}/{task}": value for task, value in values if math.isfinite(value)}
+    return told
+
+
+class _StopWhenSettled(TrainerCallback):
+    def __init__(self, trainer: MixtureTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if _settled(self.trainer.settings, self.trainer.learned.trajectory):
+            control.should_training_stop = True
+
+
+class _SaveLearned(TrainerCallback):
     def __init__(self, trainer: MixtureTrainer) -> None:
         self.trainer = trainer
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        self.trainer.trajectory.save(folder)
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self.trainer.learned.save(folder)

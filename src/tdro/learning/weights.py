@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from tdro.learning.losses import Floats
 
 
 @dataclass(frozen=True)
@@ -36,27 +35,19 @@ class TaskWeights:
         """The weights in force, summing to 1."""
         return np.exp(self.log_weights)
 
-    def updated(self, signal: Floats, *, eta: float, ema_decay: float) -> "TaskWeights":
-        """Takes one step of ascent on the log-weights, as the released code does.
-
-        The paper normalises the signal; the released code clips it to norm 1 and then makes the
-        weights sum to 1 again.
+    def moved_to(self, log_weights: Floats, ema_decay: float) -> "TaskWeights":
+        """Returns the state after an update (released code: ``update_train_domain_weights``).
 
         Args:
-            signal: Signal of each task, shape ``(K,)``; clipped to norm 1.
-            eta: Step size.
+            log_weights: Log-weights after the update, shape ``(K,)``.
             ema_decay: Decay of the moving average.
 
         Raises:
-            FloatingPointError: The signal is not finite.
+            FloatingPointError: A weight is not finite.
         """
-        norm = float(np.linalg.norm(signal))
-        if not np.isfinite(norm):
-            raise FloatingPointError("The task signal is not finite.")
-        raised = self.log_weights + eta * signal / max(norm, 1.0)
-        highest = raised.max()
-        log_weights = raised - (highest + np.log(np.exp(raised - highest).sum()))
         weights = np.exp(log_weights)
+        if not np.isfinite(weights).all():
+            raise FloatingPointError("A task weight is not finite after the update.")
         return TaskWeights(
             self.updates + 1,
             log_weights,

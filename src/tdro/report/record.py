@@ -11,18 +11,10 @@ import pyarrow.parquet as pq
 from tdro.errors import InputError
 from tdro.evaluation.scores import KEY_COLUMNS
 from tdro.files import read_json
+from tdro.learning.trajectory import STEP_COLUMNS
 
 MIXTURES = ("last", "mean", "ema")
-TRAJECTORY_COLUMNS = (
-    "step",
-    "task",
-    "weight",
-    "weight_mean",
-    "weight_ema",
-    "proxy_loss",
-    "reference_loss",
-    "signal",
-)
+TRAJECTORY_COLUMNS = ("step", "task", *STEP_COLUMNS)
 _MANIFEST = "manifest.json"
 
 

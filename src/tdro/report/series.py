@@ -6,6 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from tdro.learning.diagnosis import means
+from tdro.learning.trajectory import pivot
+
 Floats = npt.NDArray[np.float64]
 
 _MOST_POINTS = 200
@@ -46,7 +49,9 @@ def weight_lines(trajectory: pa.Table) -> WeightLines:
     Args:
         trajectory: The table of a run record; not empty.
     """
-    steps, tasks, weights = _pivot(trajectory, "weight")
+    tasks, columns = pivot(trajectory)
+    weights = columns["weight"]
+    steps = np.unique(trajectory.column("step").to_numpy()).astype(np.int64)
     picked = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), _MOST_POINTS)).round())
     rows = picked.astype(np.int64)
     order = np.argsort(-np.nan_to_num(weights[-1]), kind="stable")
@@ -62,34 +67,12 @@ def task_losses(trajectory: pa.Table) -> list[TaskLosses]:
     Returns:
         One value for each task, the highest proxy loss of the last third first.
     """
-    steps, tasks, proxy = _pivot(trajectory, "proxy_loss")
-    reference = _pivot(trajectory, "reference_loss")[2]
-    third = max(1, len(steps) // 3)
-    columns = (
-        _means(proxy[:third]),
-        _means(proxy[-third:]),
-        _means(reference[:third]),
-        _means(reference[-third:]),
-    )
+    tasks, columns = pivot(trajectory)
+    proxy, reference = columns["proxy_loss"], columns["reference_loss"]
+    third = max(1, len(proxy) // 3)
+    thirds = (proxy[:third], proxy[-third:], reference[:third], reference[-third:])
     losses = [
-        TaskLosses(task, *map(float, row)) for task, *row in zip(tasks, *columns, strict=True)
+        TaskLosses(task, *map(float, row))
+        for task, *row in zip(tasks, *map(means, thirds), strict=True)
     ]
     return sorted(losses, key=lambda loss: -np.nan_to_num(loss.proxy_last))
-
-
-def _pivot(trajectory: pa.Table, column: str) -> tuple[npt.NDArray[np.int64], list[str], Floats]:
-    """Spreads a column over its steps (rows) and tasks (columns); NaN where there is no value."""
-    codes = trajectory.column("task").combine_chunks().dictionary_encode()
-    tasks = codes.dictionary.to_pylist()
-    steps, rows = np.unique(trajectory.column("step").to_numpy(), return_inverse=True)
-    values = np.full((len(steps), len(tasks)), np.nan)
-    values[rows, codes.indices.to_numpy()] = trajectory.column(column).to_numpy()
-    return steps.astype(np.int64), tasks, values
-
-
-def _means(values: Floats) -> Floats:
-    """Averages each column over its values that are not NaN; NaN without any."""
-    there = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        means: Floats = np.where(there, values, 0.0).sum(axis=0) / there.sum(axis=0)
-    return means

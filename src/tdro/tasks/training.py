@@ -1,12 +1,13 @@
 """The rows of a task that may be trained on, and the texts that numbers stand for."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from tdro.errors import InputError
 from tdro.tasks.task import Task
 
 # A hold-out never takes more than this share of a task's rows.
@@ -44,6 +45,25 @@ def hold_out(task: Task, queries: int, seed: int) -> TrainingTask:
     count = min(queries, int(_LARGEST_HOLDOUT * len(task)))
     order = np.random.default_rng(task_seed(seed, "holdout", task.name)).permutation(len(task))
     return TrainingTask(task, np.sort(order[count:]), np.sort(order[:count]))
+
+
+def halves(task: TrainingTask, seed: int) -> tuple[TrainingTask, TrainingTask]:
+    """Splits the rows to train on into two halves at random.
+
+    Raises:
+        InputError: The task has fewer than two rows to train on.
+    """
+    if len(task.rows) < 2:
+        raise InputError(
+            f"Task {task.name!r} has {len(task.rows)} rows to train on and two folds need two: "
+            "set reference.folds to 1 or leave the task out."
+        )
+    order = np.random.default_rng(task_seed(seed, "folds", task.name)).permutation(task.rows)
+    middle = len(order) // 2
+    return (
+        replace(task, rows=np.sort(order[:middle])),
+        replace(task, rows=np.sort(order[middle:])),
+    )
 
 
 def task_seed(seed: int, purpose: str, name: str) -> int:

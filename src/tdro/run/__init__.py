@@ -1,0 +1,1 @@
+"""A run: from the tasks of a recipe to scores and a report, stage by stage, left to right."""

@@ -1,0 +1,71 @@
+"""What every stage of a run needs: the recipe, its directory and its prepared tasks."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tdro.files import digest, file_name
+from tdro.progress import Tick
+from tdro.recipe import Recipe
+from tdro.settings import EncoderSettings
+from tdro.stages import RunDirectory, Stage, file_identity
+from tdro.tasks.prepare import prepare_task
+from tdro.tasks.task import Task, TaskSource
+from tdro.tasks.training import TrainingTask, hold_out
+
+# What changes how a stage works but not what comes out of it.
+NOT_INPUTS = {"save_every"}
+
+
+@dataclass(frozen=True)
+class Context:
+    """A recipe at work.
+
+    Attributes:
+        recipe: The resolved recipe.
+        directory: The run directory.
+        tasks: The tasks, split into rows to train on and rows held out.
+        identity: What a stage that reads the tasks depends on.
+    """
+
+    recipe: Recipe
+    directory: RunDirectory
+    tasks: tuple[TrainingTask, ...]
+    identity: dict[str, Any]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of each task that may be trained on."""
+        return {item.name: len(item.rows) for item in self.tasks}
+
+    def tasks_for(self, settings: EncoderSettings) -> list[TrainingTask]:
+        """Returns the tasks, without their instructions where the model gets none."""
+        if settings.instructed:
+            return list(self.tasks)
+        return [replace(item, task=replace(item.task, instruction="")) for item in self.tasks]
+
+
+def open_context(recipe: Recipe, directory: RunDirectory) -> Context:
+    """Prepares the tasks of a recipe, where that is not done yet."""
+    prepared = [_prepared(recipe, directory, source) for source in recipe.task_sources()]
+    tasks = tuple(hold_out(task, recipe.holdout, recipe.seed) for task in prepared)
+    contents = {item.name: digest([item.task.content, item.task.instruction]) for item in tasks}
+    options = {name: getattr(recipe, name) for name in ("max_rows", "holdout", "seed")}
+    return Context(recipe, directory, tasks, {**options, "tasks": contents})
+
+
+def _prepared(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
+    def work(target: Path, tick: Tick) -> dict[str, Any]:
+        report = prepare_task(source, target, max_rows=recipe.max_rows, seed=recipe.seed)
+        dropped = sum(report.dropped.values())
+        return {"rows": report.rows} | ({"dropped": dropped} if dropped else {})
+
+    inputs = {
+        "source": file_identity(source.path),
+        "name": source.name,
+        "instruction": source.instruction,
+        "max_rows": recipe.max_rows,
+        "seed": recipe.seed,
+    }
+    place = f"tasks/{file_name(source.name)}"
+    return Task.open(directory.complete(Stage(f"task {source.name}", place, inputs, work)))

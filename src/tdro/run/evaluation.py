@@ -1,0 +1,124 @@
+"""Judging the retrievers of a run: hold-outs of its tasks and outside benchmarks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tdro.encoder import query_prompt
+from tdro.errors import InputError
+from tdro.evaluation.benchmark import Benchmark, load_benchmark
+from tdro.evaluation.holdout import write_holdout
+from tdro.evaluation.judge import SCORES_FILE, judge
+from tdro.files import digest, file_name
+from tdro.progress import Tick
+from tdro.recipe import BenchmarkEntry
+from tdro.run.context import Context
+from tdro.run.models import load_model
+from tdro.stages import Stage, file_identity, fingerprint_of
+from tdro.tasks.training import TrainingTask
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A benchmark to judge on, and the identity its scores are kept under."""
+
+    benchmark: Benchmark
+    identity: dict[str, Any]
+
+
+def outside_judges(context: Context) -> list[Judge]:
+    """Reads the recipe's benchmarks and checks that there is something to judge on.
+
+    Called first: a broken benchmark is better told before hours of training than after them.
+
+    Raises:
+        InputError: A benchmark cannot be read, there is none at all, or a name is used twice.
+    """
+    judges = [_outside(entry) for entry in context.recipe.benchmarks]
+    names = [item.name for item in context.tasks if len(item.held_out)]
+    names += [item.benchmark.name for item in judges]
+    if not names:
+        raise InputError("There is nothing to judge on: set holdout above 0 or name a benchmark.")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(
+                f"Two benchmarks, or a benchmark and a task, are named {name!r}: "
+                "give the benchmark another name in the recipe."
+            )
+    return judges
+
+
+def holdout_judges(context: Context) -> list[Judge]:
+    """Returns the hold-outs of the tasks as benchmarks."""
+    held = [item for item in context.tasks if len(item.held_out)]
+    if not held:
+        return []
+    at = _holdouts(context, held)
+    return [
+        Judge(
+            load_benchmark(at / file_name(item.name), cache=at),
+            {"holdouts": fingerprint_of(at), "name": item.name},
+        )
+        for item in held
+    ]
+
+
+def complete_scores(
+    context: Context, name: str, model_at: Path, judges: Sequence[Judge]
+) -> pa.Table:
+    """Returns the scores of one retriever on every benchmark and query."""
+    recipe = context.recipe
+    settings = recipe.proxy if name == "reference" else recipe.model
+    benchmarks = [item.benchmark for item in judges]
+    prompts = {
+        benchmark.name: query_prompt(benchmark.instruction)
+        for benchmark in benchmarks
+        if settings.instructed and benchmark.instruction
+    }
+
+    def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        judge(
+            name,
+            load_model(model_at),
+            benchmarks,
+            directory,
+            prompts=prompts,
+            precision=settings.precision,
+            tick=tick,
+        )
+        return {
+            "queries": sum(len(benchmark.queries) for benchmark in benchmarks),
+            "documents": sum(len(benchmark.documents) for benchmark in benchmarks),
+        }
+
+    inputs = {
+        "retriever": fingerprint_of(model_at),
+        "benchmarks": {item.benchmark.name: item.identity for item in judges},
+    }
+    stage = Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work)
+    return pq.read_table(context.directory.complete(stage) / SCORES_FILE)
+
+
+def _holdouts(context: Context, held: Sequence[TrainingTask]) -> Path:
+    passages = context.recipe.holdout_passages
+
+    def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        for done, item in enumerate(held, start=1):
+            target = directory / file_name(item.name)
+            write_holdout(item, target, passages=passages, seed=context.recipe.seed)
+            tick(done, len(held), None)
+        return {"queries": sum(len(item.held_out) for item in held)}
+
+    inputs = {"holdout_passages": passages, **context.identity}
+    return context.directory.complete(Stage("hold-outs", "holdouts", inputs, work))
+
+
+def _outside(entry: BenchmarkEntry) -> Judge:
+    files = sorted(path for path in entry.path.rglob("*") if path.is_file())
+    found = {path.relative_to(entry.path).as_posix(): file_identity(path) for path in files}
+    benchmark = load_benchmark(entry.path, name=entry.name, instruction=entry.instruction)
+    return Judge(benchmark, {"files": digest(found), "instruction": benchmark.instruction})

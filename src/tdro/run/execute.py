@@ -1,0 +1,100 @@
+"""A run from beginning to end: what is missing or stale is done, in order."""
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from transformers.integrations import integration_utils
+
+from tdro.errors import InputError
+from tdro.evaluation.judge import SCORES_FILE
+from tdro.evaluation.scores import render_scores
+from tdro.files import write_text
+from tdro.recipe import Recipe
+from tdro.report.page import write_report
+from tdro.run.context import Context, open_context
+from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges
+from tdro.run.mixture import complete_mixture, mixture_named
+from tdro.run.models import complete_reference, complete_retriever
+from tdro.stages import RunDirectory
+from tdro.tables import mixture_table
+from tdro.training import quiet_libraries
+
+_RECIPE_FILE = "recipe.yaml"
+
+
+def execute(recipe: Recipe, root: Path, console: Console) -> Path:
+    """Does every stage of a run that is missing or stale, and prints the outcome.
+
+    Args:
+        recipe: The resolved recipe.
+        root: The run directory.
+        console: Where progress and tables go.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        InputError: Something in the recipe's files is wrong, or another process is at work in
+            the directory.
+    """
+    quiet_libraries()
+    _check_trackers(recipe)
+    with _alone(root):
+        write_text(root / _RECIPE_FILE, recipe.to_yaml())
+        context = open_context(recipe, RunDirectory(root, console))
+        if recipe.retrievers:
+            scores = _scores(context)
+            pq.write_table(scores, root / f".{SCORES_FILE}.partial")
+            (root / f".{SCORES_FILE}.partial").replace(root / SCORES_FILE)
+            console.print(render_scores(scores))
+        else:
+            learned = complete_mixture(context)
+            console.print(mixture_table(mixture_named(context, "learned", learned)))
+        report = write_report(root)
+    console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+    return report
+
+
+def _check_trackers(recipe: Recipe) -> None:
+    known = integration_utils.get_available_reporting_integrations()  # type: ignore[no-untyped-call]
+    for name in recipe.report_to:
+        if name not in known:
+            raise InputError(
+                f"report_to names {name!r}, which is unknown or not installed; "
+                f"installed here: {', '.join(sorted(known)) or 'none'}."
+            )
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"Another process is at work in {root}: wait for it or use another --output."
+            ) from None
+        yield
+
+
+def _scores(context: Context) -> pa.Table:
+    outside = outside_judges(context)
+    learned = complete_mixture(context) if context.recipe.needs_learning else None
+    models = {}
+    for entry in context.recipe.retrievers:
+        if entry == "reference":
+            models[entry] = complete_reference(context)
+        else:
+            name = Path(entry).stem if entry.endswith(".json") else entry
+            mixture = mixture_named(context, entry, learned)
+            models[name] = complete_retriever(context, name, mixture)
+    judges = holdout_judges(context) + outside
+    return pa.concat_tables(
+        [complete_scores(context, name, model, judges) for name, model in models.items()]
+    )

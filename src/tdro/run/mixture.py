@@ -1,0 +1,170 @@
+"""Learning the mixture of a run: plan, reference losses, the learned weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tdro.errors import InputError
+from tdro.learning.diagnosis import diagnose
+from tdro.learning.method import method_of
+from tdro.learning.trainer import learn_weights
+from tdro.learning.trajectory import TRAJECTORY_FILE
+from tdro.mixture import Mixture
+from tdro.plan import Plan, make_plan
+from tdro.progress import Tick
+from tdro.reference import (
+    BY_TASK_FILE,
+    Share,
+    held_out_plan,
+    load_losses,
+    score_plan,
+    write_by_task,
+)
+from tdro.run.context import NOT_INPUTS, Context
+from tdro.run.models import complete_encoder, complete_folds, complete_reference, load_model
+from tdro.stages import Stage, fingerprint_of
+from tdro.tasks.task import Task
+from tdro.tasks.training import TrainingTask
+from tdro.training import read_trained_rows
+
+_KINDS = ("last", "mean", "ema")
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A reference and the rows whose losses come from it."""
+
+    folder: Path
+    scores: list[TrainingTask]
+
+
+def complete_mixture(context: Context) -> Path:
+    """Returns the folder of the learned mixture and prints what should make one doubt it."""
+    recipe, learning = context.recipe, context.recipe.learning
+    tasks = [item.task for item in context.tasks_for(recipe.proxy)]
+    references = _references(context)
+    plan_at = _plan(context)
+    plan = Plan.load(plan_at)
+    losses_at = _reference_losses(context, references, plan_at, plan, tasks)
+    encoder = complete_encoder(context, "proxy", recipe.proxy)
+    details = learning.model_dump(exclude=NOT_INPUTS)
+    keeps = method_of(learning).keeps
+
+    def learn(directory: Path, tick: Tick) -> dict[str, Any]:
+        learned = learn_weights(
+            load_model(encoder),
+            plan,
+            tasks,
+            load_losses(losses_at),
+            learning,
+            directory,
+            precision=recipe.proxy.precision,
+            tick=tick,
+            report_to=recipe.report_to,
+        )
+        learned.save(directory)
+        for kind in _KINDS:
+            told = {**details, "kept": kind == keeps}
+            mixture = learned.trajectory.mixture(kind, context.sizes, told)
+            mixture.save(directory / f"{kind}.json")
+        Mixture.load(directory / f"{keeps}.json").top("0.7").save(directory / "top-0.7.json")
+        steps = len(learned.trajectory.steps)
+        saved = {"steps_saved": plan.steps - steps} if steps < plan.steps else {}
+        return {"steps": steps, "rows": steps * plan.batch_size, **saved}
+
+    inputs = {
+        "plan": fingerprint_of(plan_at),
+        "reference_losses": fingerprint_of(losses_at),
+        "encoder": fingerprint_of(encoder),
+        "settings": details,
+    }
+    learned_at = context.directory.complete(Stage("mixture", "mixture", inputs, learn))
+    trajectory = pq.read_table(learned_at / TRAJECTORY_FILE)
+    for warning in diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE)).warnings:
+        context.directory.warn(warning)
+    return learned_at
+
+
+def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
+    """Returns the mixture that a retriever of the recipe asks for.
+
+    Raises:
+        InputError: It asks for a learned mixture and there is none.
+    """
+    if name == "uniform":
+        return Mixture.uniform(context.sizes)
+    if name == "proportional":
+        return Mixture.proportional(context.sizes)
+    if name.endswith(".json"):
+        return Mixture.load(name)
+    if learned is None:
+        raise InputError(f"The retriever {name!r} needs a learned mixture.")
+    kept = learned / f"{method_of(context.recipe.learning).keeps}.json"
+    if name == "learned":
+        return Mixture.load(kept)
+    if name.startswith("top-"):
+        return Mixture.load(kept).top(name.removeprefix("top-"))
+    return Mixture.load(learned / f"{name}.json")
+
+
+def _plan(context: Context) -> Path:
+    learning = context.recipe.learning
+    sizes = {name: getattr(learning, name) for name in ("steps", "batch_size", "negatives")}
+
+    def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        make_plan(context.tasks, **sizes, seed=context.recipe.seed).save(directory)
+        return {"rows": sizes["steps"] * sizes["batch_size"]}
+
+    inputs = {**sizes, **context.identity}
+    return context.directory.complete(Stage("plan", "plan", inputs, work))
+
+
+def _references(context: Context) -> list[_Reference]:
+    """Returns what scores which part of every task: one reference, or one a half."""
+    if context.recipe.reference.folds == 1:
+        everything = context.tasks_for(context.recipe.proxy)
+        return [_Reference(complete_reference(context), everything)]
+    (one, half), (other, other_half) = complete_folds(context)
+    return [_Reference(one, other_half), _Reference(other, half)]
+
+
+def _reference_losses(
+    context: Context,
+    references: Sequence[_Reference],
+    plan_at: Path,
+    plan: Plan,
+    tasks: Sequence[Task],
+) -> Path:
+    recipe = context.recipe
+    options: dict[str, Any] = {
+        "temperature": recipe.learning.temperature,
+        "chunk_tokens": recipe.learning.chunk_tokens,
+        "precision": recipe.proxy.precision,
+    }
+    held = held_out_plan(context.tasks, recipe.learning.negatives, recipe.seed)
+
+    def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        shares = [
+            Share(load_model(item.folder), plan.places_of(item.scores)) for item in references
+        ]
+        score_plan(shares, plan, tasks, directory, **options, tick=tick)
+        trained, further = [], None
+        if len(shares) == 1:
+            trained = read_trained_rows(references[0].folder)
+            further = directory / "held_out"
+            further.mkdir(exist_ok=True)
+            everything = [Share(shares[0].model, np.arange(len(held.task_of)))]
+            score_plan(everything, held, tasks, further, **options, tick=tick)
+        write_by_task(directory, plan, trained, held, further)
+        return {"rows": len(plan.task_of) + (len(held.task_of) if further else 0)}
+
+    inputs = {
+        "reference": [fingerprint_of(item.folder) for item in references],
+        "plan": fingerprint_of(plan_at),
+        **options,
+    }
+    return context.directory.complete(Stage("reference losses", "reference_losses", inputs, work))
