@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -7,34 +8,10 @@ from hypothesis import strategies as st
 from tdro.errors import InputError
 from tdro.mixture import Mixture
 
-# The authors' weights of their 25 collections, rounded, the heaviest first.
-RELEASED = {
-    "miracl": 0.1314,
-    "medmcqa": 0.094,
-    "t2ranking": 0.0885,
-    "nq": 0.0875,
-    "eli5": 0.0847,
-    "yahoo": 0.0838,
-    "msmarco": 0.0713,
-    "trivia": 0.0623,
-    "gooaq": 0.06,
-    "agnews": 0.0563,
-    "stackexchange": 0.0472,
-    "amazon": 0.0425,
-    "mr_tydi": 0.0252,
-    "codesearchnet": 0.0154,
-    "hotpotqa": 0.0131,
-    "dureader": 0.011,
-    "squad": 0.0072,
-    "searchQA": 0.0066,
-    "xsum": 0.0063,
-    "quora": 0.0019,
-    "sentence-compression": 0.0011,
-    "cnn_dailymail": 0.0009,
-    "SimpleWiki": 0.0007,
-    "altlex": 0.0006,
-    "AllNLI": 0.0005,
-}
+# Weights the authors released for their 25 collections (Apache-2.0).
+CURRENT, TOP_70 = (
+    Path(__file__).with_name(f"authors_{name}_weights.json") for name in ("curr", "top70")
+)
 
 weights = st.dictionaries(
     st.text(min_size=1, max_size=8), st.floats(0, 1), min_size=1, max_size=20
@@ -68,10 +45,18 @@ def test_files_have_the_authors_layout(tmp_path):
     }
 
 
-def test_the_released_weights_give_the_released_top_70_percent():
-    top = Mixture(normalised(dict(reversed(RELEASED.items())))).top("0.7")
-    assert list(top.weights) == list(RELEASED)[: list(RELEASED).index("squad") + 1]
-    assert set(top.weights.values()) == {1 / 17}
+def test_the_released_weights_give_the_released_top_70_percent(tmp_path):
+    Mixture.load(CURRENT).top("0.7").save(tmp_path / "top.json")
+    ours, theirs = (json.loads(path.read_text()) for path in (tmp_path / "top.json", TOP_70))
+    assert ours.pop("selection") == "top-0.7"
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("path", [CURRENT, TOP_70], ids=["current", "top 70"])
+def test_the_released_files_are_written_back_unchanged(path, tmp_path):
+    Mixture.load(path).save(tmp_path / "again.json")
+    again = json.loads((tmp_path / "again.json").read_text())
+    assert again == json.loads(path.read_text())
 
 
 @pytest.mark.parametrize(

@@ -109,3 +109,32 @@ def test_two_tasks_of_one_name_are_refused(recipe, tmp_path):
     entry = {"name": "mine", "path": "mine.jsonl"}
     with pytest.raises(InputError, match="Two tasks are named 'mine'"):
         load_recipe(recipe(tasks=[entry, entry])).task_sources()
+
+
+def test_an_override_changes_one_of_two_keys_that_share_a_yaml_alias(recipe):
+    shared = {"steps": 5, "temperature": 0.05}
+    found = load_recipe(recipe(reference=shared, training=shared), ["training.steps=9"])
+    assert (found.reference.steps, found.training.steps) == (5, 9)
+
+
+@pytest.mark.parametrize(
+    ("learning", "sentence"),
+    [
+        ({"method": "group-dro", "cut": 0.1}, "'cut' is read by tdro-pooled, tdro, tdro-released"),
+        ({"tolerance": 0.1}, "'tolerance' is only read when 'patience' is set"),
+        ({"batch_size": 10, "accumulation": 4}, "cannot be cut into an accumulation of 4"),
+        ({"method": "tdr"}, "'learning.method' is 'tdr': input should be 'tdro-pooled'"),
+    ],
+)
+def test_learning_settings_that_would_not_be_read_are_refused(recipe, learning, sentence):
+    with pytest.raises(InputError) as told:
+        load_recipe(recipe(learning=learning))
+    assert sentence in str(told.value)
+    assert "{" not in str(told.value)
+
+
+def test_methods_bring_their_published_values_and_these_survive_writing(recipe, tmp_path):
+    found = load_recipe(recipe(learning={"method": "doremi"}))
+    assert (found.learning.eta, found.learning.smoothing, found.learning.cut) == (1.0, 1e-3, None)
+    (tmp_path / "again.yaml").write_text(found.to_yaml())
+    assert load_recipe(tmp_path / "again.yaml").learning == found.learning

@@ -1,8 +1,10 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -10,8 +12,10 @@ from rich.console import Console
 
 from tdro.evaluation.benchmark import write_benchmark
 from tdro.mixture import Mixture
+from tdro.plan import Plan
 from tdro.recipe import load_recipe
 from tdro.run.execute import execute
+from tdro.training import read_trained_rows
 
 pytestmark = pytest.mark.slow
 
@@ -122,8 +126,6 @@ def test_a_second_run_repeats_nothing(recipe_file, finished):
 def test_a_changed_value_redoes_only_what_depends_on_it_and_says_why(
     recipe_file, finished, tmp_path
 ):
-    import shutil
-
     output = tmp_path / "run"
     shutil.copytree(finished, output)
     before = manifests(output)
@@ -231,3 +233,69 @@ def test_a_mixture_file_and_ema_can_train_retrievers(recipe_file, finished, tmp_
         "tiny": 0,
     }
     assert not (output / "mixture").exists(), "nothing asked for a learned mixture"
+
+
+def test_with_two_folds_every_row_is_scored_by_a_reference_that_has_not_seen_it(
+    recipe_file, finished, tmp_path
+):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    before = manifests(output)
+    said = run(recipe_file, output, ["reference.folds=2", "retrievers=[]"])
+    after = manifests(output)
+    assert {name for name in before if before[name] != after[name]} == {
+        "reference_losses",
+        "mixture",
+    }
+    assert "effective tasks of 4" in said
+    plan = Plan.load(output / "plan")
+    seen = [read_trained_rows(output / "reference_folds" / fold) for fold in ("1", "2")]
+    for task in range(4):
+        assert not set(seen[0][task]) & set(seen[1][task])
+    losses = [
+        pq.read_table(root / "reference_losses" / "losses.parquet")["loss"].to_numpy()
+        for root in (finished, output)
+    ]
+    assert len(losses[0]) == len(losses[1]) == len(plan.task_of)
+    assert (np.abs(losses[0] - losses[1]) > 1e-4).mean() > 0.9
+    told = pq.read_table(output / "reference_losses" / "by_task.parquet")
+    assert set(told["trained_on_rows"].to_pylist()) == {0}
+
+
+def test_the_kept_mixture_of_doremi_is_the_mean(recipe_file, finished, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    run(recipe_file, output, ["learning.method=doremi", "learning.eta=1", "retrievers=[learned]"])
+    mean = Mixture.load(output / "mixture" / "mean.json")
+    assert mean.details["kept"]
+    assert not Mixture.load(output / "mixture" / "last.json").details["kept"]
+    record = json.loads((output / "retrievers" / "learned" / "sampling.json").read_text())
+    assert dict(zip(record["tasks"], record["weights"], strict=True)) == dict(mean.weights)
+    assert Mixture.load(output / "mixture" / "top-0.7.json").weights == mean.top(0.7).weights
+
+
+def test_a_run_stops_learning_when_settled_and_says_what_it_saved(recipe_file, finished, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    changes = ["learning.patience=3", "learning.tolerance=0.9", "retrievers=[]"]
+    said = run(recipe_file, output, changes)
+    facts = manifests(output)["mixture"]["facts"]
+    assert facts == {"steps": 4, "rows": 32, "steps_saved": 2}
+    assert "2 steps saved" in said
+    assert "warning: The mixture" in said
+
+
+def test_an_unknown_tracker_is_told_before_anything_is_done(recipe_file, tmp_path):
+    from tdro.errors import InputError
+
+    with pytest.raises(InputError, match=r"report_to names 'nope', which is unknown or not inst"):
+        run(recipe_file, tmp_path / "run", ["report_to=[nope]"])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_hears_every_training(recipe_file, tmp_path):
+    output = tmp_path / "run"
+    run(recipe_file, output, ["report_to=[tensorboard]", "retrievers=[learned]"])
+    for stage in ("reference", "mixture", "retrievers/learned"):
+        assert list((output / stage).glob("trainer/runs/*/events*")), stage
+        assert not list((output / stage).glob("trainer/checkpoint-*")), stage

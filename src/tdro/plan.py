@@ -132,8 +132,9 @@ def make_plan(
         seed: Seed of the schedule.
     """
     total = steps * batch_size
+    names = tuple(task.name for task in tasks)
     # By name, so that the rows do not depend on the order the tasks are given in.
-    by_name = np.array(sorted(range(len(tasks)), key=lambda number: tasks[number].name))
+    by_name = np.array(sorted(range(len(tasks)), key=lambda number: names[number]), dtype=np.int64)
     order = np.random.default_rng(task_seed(seed, "plan", "")).permutation(by_name)
     task_of = np.resize(order, total)
     row_of = np.empty(total, dtype=np.int64)
@@ -144,5 +145,4 @@ def make_plan(
         for place, draw in zip(places, draws, strict=False):
             row_of[place] = draw.row
             passages[place] = (draw.positive, *draw.negatives)
-    names = tuple(task.name for task in tasks)
     return Plan(names, steps, batch_size, seed, task_of, row_of, passages)

@@ -209,10 +209,12 @@ def _apply(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place = content
     for parent in parents:
-        inner = place.setdefault(parent, {})
+        inner = place.get(parent, {})
         if not isinstance(inner, dict):
             raise InputError(f"--set {key}: {parent!r} holds {inner!r}, no further keys.")
-        place = inner
+        # A copy, since a YAML alias makes two keys share one mapping.
+        place[parent] = dict(inner)
+        place = place[parent]
     place[last] = value
 
 

@@ -88,6 +88,7 @@ class ReferenceSettings(TrainingSettings):
 
 # What a method reads beside eta, and the values it was published with.
 _METHODS: dict[str, dict[str, float]] = {
+    "tdro-pooled": {"eta": 0.02, "cut": 0.25},
     "tdro": {"eta": 0.02, "cut": 0.05},
     "tdro-paper": {"eta": 0.02},
     "tdro-released": {"eta": 0.02, "cut": 1e-4},
@@ -95,6 +96,9 @@ _METHODS: dict[str, dict[str, float]] = {
     "doremi": {"eta": 1.0, "smoothing": 1e-3},
 }
 _TOLERANCE = 0.005
+
+
+MethodName = Literal["tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi"]
 
 
 class LearningSettings(Settings):
@@ -107,9 +111,10 @@ class LearningSettings(Settings):
         accumulation: Micro-batches of a step. Only ``tdro-released`` depends on it.
         negatives: Hard negatives to a row; the row loss looks at nothing else.
         eta: Step size of the weights; by default 0.02, and 1 for ``doremi``.
-        cut: ``tdro``: rows whose reference loss is under this fraction of the step's mean count
-            as zero (0.05). ``tdro-released``: those under this share of the micro-batch's sum
-            count as if it were one (1e-4).
+        cut: ``tdro-pooled``: a task's reference loss counts as at least this fraction of the mean
+            over tasks (0.25). ``tdro``: rows whose reference loss is under this fraction of the
+            step's mean count as zero (0.05). ``tdro-released``: those under this share of the
+            micro-batch's sum count as if it were one (1e-4).
         smoothing: ``doremi``: share of the uniform mixture added after each update (1e-3).
         ema_decay: Decay of the moving average of the weights.
         patience: End early when the EMA mixture has all but stopped over this many steps.
@@ -122,7 +127,7 @@ class LearningSettings(Settings):
         save_every: Steps between checkpoints.
     """
 
-    method: Literal["tdro", "tdro-paper", "tdro-released", "group-dro", "doremi"] = "tdro"
+    method: MethodName = "tdro-pooled"
     steps: PositiveInt = 1000
     batch_size: int = Field(default=64, ge=2)
     accumulation: PositiveInt = 1
@@ -147,13 +152,13 @@ class LearningSettings(Settings):
         if not isinstance(values, dict):
             return values
         given = {name: value for name, value in values.items() if value is not None}
-        method = given.get("method", "tdro")
+        method = given.get("method", cls.model_fields["method"].default)
         if method not in _METHODS:
             return values
         for name in ("cut", "smoothing"):
             if name in given and name not in _METHODS[method]:
                 readers = [other for other, options in _METHODS.items() if name in options]
-                raise ValueError(f"{name!r} is read by {' and '.join(readers)}, not by {method}")
+                raise ValueError(f"{name!r} is read by {', '.join(readers)}, not by {method}")
         if "tolerance" in given and "patience" not in given:
             raise ValueError("'tolerance' is only read when 'patience' is set")
         if "patience" in given:
@@ -168,6 +173,11 @@ class LearningSettings(Settings):
                 f"{self.accumulation} equal micro-batches"
             )
         return self
+
+    @property
+    def keeps(self) -> Literal["last", "mean"]:
+        """Which of the weights is the method's result: DoReMi averages over the steps."""
+        return "mean" if self.method == "doremi" else "last"
 
     def inheriting(self, training: TrainingSettings) -> "LearningSettings":
         """Returns the settings with learning rate and temperature taken over where left open."""

@@ -230,11 +230,13 @@ def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> None:
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(directory)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    remove_checkpoints(directory)
+    remove_checkpoints(trainer, directory)
 
 
-def remove_checkpoints(directory: Path) -> None:
+def remove_checkpoints(trainer: SentenceTransformerTrainer, directory: Path) -> None:
     """Removes what a finished training needs no more; what trackers wrote to files stays."""
+    if not trainer.is_world_process_zero():
+        return
     for checkpoint in (directory / _TRAINER_FOLDER).glob("checkpoint-*"):
         shutil.rmtree(checkpoint, ignore_errors=True)
     with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from tdro.learning.forms import ByMicroBatch, WholeStep
 from tdro.learning.losses import RowLosses
-from tdro.learning.measures import Excess, Plain, ReleasedRatio, RowRatio, TaskRatio
+from tdro.learning.measures import Excess, Plain, PooledRatio, ReleasedRatio, RowRatio, TaskRatio
 from tdro.learning.rules import ClippedAscent, SmoothedAscent
 from tdro.learning.weights import TaskWeights
 
@@ -13,6 +13,7 @@ PROXY = np.array([2.0, 4.0, 1.0, 3.0])
 REFERENCE = np.array([1.0, 2.0, 2.0, 0.01])
 TASK_OF = np.array([0, 0, 1, 2])
 STEP = RowLosses(PROXY, REFERENCE, TASK_OF, 4)
+POOLED = PooledRatio(np.array([1.0, 2.0, 0.5, 0.01, 3.0]))
 MEASURES = [RowRatio(), ReleasedRatio(), TaskRatio(), Excess(), Plain()]
 
 
@@ -27,6 +28,19 @@ def losses_of(draw, rows, tasks):
 
 def test_task_ratio_is_the_ratio_of_means():
     np.testing.assert_allclose(TaskRatio()(STEP), [2.0, 0.5, 300.0, 0.0])
+
+
+def test_pooled_ratio_divides_by_the_mean_over_the_plan_and_never_by_less_than_the_cut():
+    measure = PooledRatio(np.array([2.0, 1.0, 0.1, 0.9]), cut=0.5)
+    np.testing.assert_allclose(measure(STEP), [3.0 / 2, 1.0, 3.0 / 0.5, 0.0])
+    assert measure.under_cut(STEP).tolist() == [False, False, False, True]
+
+
+def test_pooled_ratio_moves_a_row_by_its_own_loss_only():
+    """A tiny reference loss of a single row cannot set the direction of a step."""
+    easier = RowLosses(PROXY, REFERENCE / 1000, TASK_OF, 4)
+    measure = PooledRatio(np.ones(4))
+    np.testing.assert_array_equal(measure(easier), measure(STEP))
 
 
 def test_plain_is_the_mean_proxy_loss():
@@ -65,6 +79,7 @@ def test_all_reference_losses_zero_give_no_signal():
     assert not RowRatio()(solved).any()
     assert not RowRatio(cut=0)(solved).any()
     assert not TaskRatio()(solved).any()
+    assert np.isfinite(PooledRatio(np.zeros(4))(solved)).all()
     assert np.isfinite(ReleasedRatio()(solved)).all()
 
 
@@ -80,11 +95,10 @@ def test_permuting_the_tasks_permutes_the_signal(measure, seed, rows):
 
 @given(seed=st.integers(0, 10_000), factor=st.floats(0.5, 3))
 def test_scaling_both_losses_of_a_task(seed, factor):
-    """The paper's ratio cancels the factor, group DRO follows it, the default moves against it.
+    """Task ratios cancel the factor, group DRO follows it.
 
-    In the default the unit is the mean reference loss over all rows. A task whose two losses fall
-    together keeps its ratio but drags the unit down for all tasks alike; once it is under the cut
-    it counts for nothing: a solved task sinks.
+    In the row ratio the unit is the mean reference loss over all rows: a task whose two losses
+    rise together raises the signals of all tasks alike, which clipping takes back.
     """
     draw = np.random.default_rng(seed)
     losses = losses_of(draw, 60, 3)
@@ -94,15 +108,20 @@ def test_scaling_both_losses_of_a_task(seed, factor):
     np.testing.assert_allclose(TaskRatio()(scaled), TaskRatio()(losses), rtol=1e-9)
     np.testing.assert_allclose(Plain()(scaled)[1], factor * Plain()(losses)[1], rtol=1e-9)
     unit = scaled.reference.mean() / losses.reference.mean()
+    means = losses.task_means(losses.reference)
+    pooled, scaled_pooled = PooledRatio(means), PooledRatio(scaled.task_means(scaled.reference))
+    np.testing.assert_allclose(scaled_pooled(scaled), pooled(losses), rtol=1e-9)
     uncut = RowRatio(cut=0.0)
     np.testing.assert_allclose(uncut(scaled), unit * uncut(losses), rtol=1e-9)
 
 
-def test_a_task_that_is_solved_sinks_under_the_cut_of_the_default():
+def test_a_task_that_is_solved_sinks_under_the_cut():
     draw = np.random.default_rng(0)
     losses = losses_of(draw, 60, 3)
     scale = np.where(losses.task_of == 1, 1e-3, 1.0)
     solved = RowLosses(losses.proxy * scale, losses.reference * scale, losses.task_of, 3)
+    pooled = PooledRatio(solved.task_means(solved.reference))
+    assert pooled(solved)[1] < 0.02 * pooled(losses)[1]
     assert RowRatio()(losses)[1] > 0
     assert RowRatio()(solved)[1] == 0
     np.testing.assert_allclose(TaskRatio()(solved)[1], TaskRatio()(losses)[1], rtol=1e-9)

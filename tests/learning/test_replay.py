@@ -17,6 +17,7 @@ from tdro.learning.replay import replay
 from tdro.learning.trajectory import STEP_COLUMNS
 from tdro.settings import LearningSettings
 
+METHODS = ("tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi")
 RELEASED = json.loads(Path(__file__).with_name("released_updates.json").read_text())
 
 
@@ -37,7 +38,8 @@ def recorded(case, folder, **changes):
 
 def replayed(path, **settings):
     settings = LearningSettings(**settings)
-    return replay(LossRecord.load(path), method_of(settings), settings.ema_decay)
+    record = LossRecord.load(path)
+    return replay(record, method_of(settings, record.means()), settings.ema_decay)
 
 
 @pytest.mark.parametrize("case", ["ga1", "ga4"])
@@ -62,7 +64,7 @@ def test_the_same_rows_in_other_micro_batches_move_only_the_released_form(tmp_pa
         key: [list(chain(*content[key][start : start + 4])) for start in range(0, 40, 4)]
         for key in ("proxy_loss", "reference_loss", "task_ids")
     }
-    for method in ("tdro", "tdro-paper", "group-dro", "doremi", "tdro-released"):
+    for method in METHODS:
         four = recorded("ga4", tmp_path)
         cut = replayed(four, method=method).updates[-1]
         whole = replayed(recorded("ga1", tmp_path, **joined), method=method).updates[-1]
@@ -76,7 +78,7 @@ def test_the_same_rows_in_other_micro_batches_move_only_the_released_form(tmp_pa
 def test_permuting_the_tasks_permutes_the_mixture(tmp_path):
     order = [3, 0, 4, 1, 2]
     ids = [[order[task] for task in micro] for micro in RELEASED["inputs"]["domain_ids"][:20]]
-    for method in ("tdro", "tdro-paper", "tdro-released", "group-dro", "doremi"):
+    for method in METHODS:
         plain = replayed(recorded("ga1", tmp_path), method=method).updates[-1]["weights"]
         renamed = recorded("ga1", tmp_path, task_ids=ids)
         permuted = replayed(renamed, method=method).updates[-1]["weights"]
@@ -84,10 +86,7 @@ def test_permuting_the_tasks_permutes_the_mixture(tmp_path):
 
 
 def test_doremi_keeps_the_mean_and_the_others_the_last():
-    kept = {
-        name: method_of(LearningSettings(method=name)).keeps
-        for name in ("tdro", "tdro-paper", "tdro-released", "group-dro", "doremi")
-    }
+    kept = {name: LearningSettings(method=name).keeps for name in METHODS}
     assert kept.pop("doremi") == "mean"
     assert set(kept.values()) == {"last"}
 
@@ -191,7 +190,10 @@ def test_set_changes_eta_and_cut(tmp_path, monkeypatch):
     ("options", "sentence"),
     [
         (("--method", "nope"), "'method' is 'nope'"),
-        (("--method", "doremi", "--set", "cut=0.2"), "'cut' is read by tdro and tdro-released"),
+        (
+            ("--method", "doremi", "--set", "cut=0.2"),
+            "'cut' is read by tdro-pooled, tdro",
+        ),
         (("--method", "tdro", "--set", "steps=3"), "a replay reads eta, cut, smoothing, ema_decay"),
         (("--method", "tdro", "--set", "eta=-1"), "'eta' is -1"),
     ],

@@ -29,11 +29,11 @@ def replay_file(losses: Path, settings: LearningSettings, output: Path, console:
     record = LossRecord.load(losses)
     if not record.micro_batches:
         raise InputError(f"{losses} holds no losses.")
-    method = method_of(settings)
+    method = method_of(settings, record.means())
     replayed = replay(record, method, settings.ema_decay)
     content = {"tasks": record.tasks, "updates": replayed.updates, "micro": replayed.micro}
     write_json(output, content)
-    console.print(mixture_table(replayed.trajectory.mixture(method.keeps, {}, {})))
+    console.print(mixture_table(replayed.trajectory.mixture(settings.keeps, {}, {})))
     diagnosis = diagnose(replayed.trajectory.table())
     least, median, greatest = diagnosis.norm
     console.print(

@@ -2,14 +2,12 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from tdro.learning.measures import Measure
-from tdro.learning.method import method_of
 from tdro.learning.rules import UpdateRule
 from tdro.learning.trainer import learn_weights
 from tdro.mixture import Mixture
@@ -73,8 +71,6 @@ def learn_mixture(
         negatives=settings.negatives,
         seed=seed,
     )
-    method = method_of(settings)
-    method = replace(method, measure=measure or method.measure, rule=rule or method.rule)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         score_plan(
@@ -96,11 +92,12 @@ def learn_mixture(
             folder,
             precision=precision,
             tick=tick,
-            method=method,
+            measure=measure,
+            rule=rule,
         )
     if trajectory_folder is not None:
         Path(trajectory_folder).mkdir(parents=True, exist_ok=True)
         learned.save(Path(trajectory_folder))
     sizes = {task.name: len(task) for task in tasks}
     details = {"method": settings.method, "steps": len(learned.trajectory.steps)}
-    return learned.trajectory.mixture(method.keeps, sizes, details)
+    return learned.trajectory.mixture(settings.keeps, sizes, details)

@@ -105,6 +105,39 @@ class TaskRatio:
         return np.divide(above, below, out=np.zeros(losses.tasks), where=below > _TINY)
 
 
+@dataclass(frozen=True, eq=False)
+class PooledRatio(RowMeasure):
+    """Mean proxy loss of a task over its mean reference loss in the whole plan.
+
+    The paper's M_g is a ratio of expectations. A step holds few rows of a task, so a mean over
+    them makes a noisy denominator; the reference losses of all planned rows are known before the
+    first step, so the expectation needs no step.
+
+    Attributes:
+        reference_of_task: Mean reference loss of each task over the plan in nats, shape ``(K,)``;
+            0 for a task without rows.
+        cut: A task's reference loss counts as at least this fraction of the mean over tasks, so
+            that one which the reference has solved or memorised cannot take the mixture over.
+    """
+
+    reference_of_task: Floats
+    cut: float = 0.25
+
+    def values(self, losses: RowLosses) -> Floats:
+        """Returns ``proxy / reference of the task``."""
+        unit = np.maximum(self.reference_of_task, self._least())[losses.task_of]
+        nothing = np.zeros_like(losses.proxy)
+        return np.divide(losses.proxy, unit, out=nothing, where=unit > _TINY)
+
+    def under_cut(self, losses: RowLosses) -> NDArray[np.bool_]:
+        """Tells which rows are of a task under the cut."""
+        return (self.reference_of_task < self._least())[losses.task_of]
+
+    def _least(self) -> float:
+        there = self.reference_of_task[self.reference_of_task > 0]
+        return self.cut * float(there.mean()) if len(there) else 0.0
+
+
 @dataclass(frozen=True)
 class Excess(RowMeasure):
     """Proxy loss above reference loss, never less than zero (DoReMi)."""

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 
 from tdro.errors import InputError
 from tdro.files import read_json
-from tdro.learning.losses import RowLosses
+from tdro.learning.losses import Floats, RowLosses
 
 RECORD_FILE = "row_losses.parquet"
 _COLUMNS = ("proxy_loss", "reference_loss", "task", "micro_batch")
+_HEAD = "tdro"
 _LISTS = ("proxy_loss", "reference_loss", "task_ids")
 
 
@@ -27,16 +28,26 @@ class LossRecord:
     Attributes:
         tasks: Names of the K tasks.
         accumulation: Micro-batches of a step.
+        reference_of_task: Mean reference loss of each task over the whole plan, shape ``(K,)``,
+            of which a learning that ended early saw a part only; None where not known.
         micro_batches: Their row losses, in order.
     """
 
     tasks: tuple[str, ...]
     accumulation: int
+    reference_of_task: Floats | None = None
     micro_batches: tuple[RowLosses, ...] = ()
 
     def extended(self, step: list[RowLosses]) -> "LossRecord":
         """Adds a step."""
         return replace(self, micro_batches=(*self.micro_batches, *step))
+
+    def means(self) -> Floats:
+        """Returns ``reference_of_task``, out of the recorded rows where it was not recorded."""
+        if self.reference_of_task is not None:
+            return self.reference_of_task
+        everything = RowLosses.joined(list(self.micro_batches))
+        return everything.task_means(everything.reference)
 
     def steps(self) -> Iterator[tuple[RowLosses, ...]]:
         """Yields the micro-batches of each step."""
@@ -54,6 +65,7 @@ class LossRecord:
                 "n_tasks": len(self.tasks),
                 "tasks": self.tasks,
                 "accumulation": self.accumulation,
+                **self._extra(),
                 "proxy_loss": [part.proxy.tolist() for part in self.micro_batches],
                 "reference_loss": [part.reference.tolist() for part in self.micro_batches],
                 "task_ids": [part.task_of.tolist() for part in self.micro_batches],
@@ -61,7 +73,7 @@ class LossRecord:
             path.write_text(json.dumps(content), encoding="utf-8")
             return
         rows = [len(part.proxy) for part in self.micro_batches]
-        head = {"tasks": json.dumps(self.tasks), "accumulation": str(self.accumulation)}
+        head = {"tasks": self.tasks, "accumulation": self.accumulation, **self._extra()}
         joined = RowLosses.joined(list(self.micro_batches)) if rows else _empty(len(self.tasks))
         table = pa.table(
             {
@@ -71,7 +83,11 @@ class LossRecord:
                 "reference_loss": joined.reference,
             }
         )
-        pq.write_table(table.replace_schema_metadata(head), path)
+        pq.write_table(table.replace_schema_metadata({_HEAD: json.dumps(head)}), path)
+
+    def _extra(self) -> dict[str, Any]:
+        known = self.reference_of_task
+        return {} if known is None else {"reference_of_task": known.tolist()}
 
     @classmethod
     def load(cls, path: Path) -> "LossRecord":
@@ -80,7 +96,8 @@ class LossRecord:
         Args:
             path: A ``.parquet`` file that :meth:`save` wrote, or a JSON file ``{"n_tasks": K,
                 "accumulation": 1, "proxy_loss": [[...]], "reference_loss": [[...]],
-                "task_ids": [[...]]}`` with one inner list a micro-batch; ``tasks`` may name them.
+                "task_ids": [[...]]}`` with one inner list a micro-batch; ``tasks`` may name
+                the tasks and ``reference_of_task`` give their means over more rows than these.
 
         Raises:
             InputError: The file is missing or holds something else.
@@ -99,13 +116,13 @@ def _from_parquet(path: Path) -> LossRecord:
         raise InputError(f"{path} does not exist.")
     try:
         table = pq.read_table(path, partitioning=None)
-        head = {key.decode(): value.decode() for key, value in table.schema.metadata.items()}
-        tasks, accumulation = tuple(json.loads(head["tasks"])), int(head["accumulation"])
+        head = json.loads(table.schema.metadata[_HEAD.encode()])
+        tasks, accumulation = tuple(head["tasks"]), int(head["accumulation"])
         proxy, reference, task_of, micro = (
             table[name].to_numpy()
             for name in ("proxy_loss", "reference_loss", "task", "micro_batch")
         )
-    except (pa.ArrowException, KeyError, AttributeError, ValueError) as error:
+    except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is no record of row losses ({error}).") from None
     bounds = [0, *(np.flatnonzero(np.diff(micro)) + 1).tolist(), len(micro)]
     found = [
@@ -115,7 +132,8 @@ def _from_parquet(path: Path) -> LossRecord:
         for start, end in itertools.pairwise(bounds)
         if end > start
     ]
-    return LossRecord(tasks, accumulation, tuple(found))
+    known = _known(path, head, len(tasks))
+    return LossRecord(tasks, accumulation, known, tuple(found))
 
 
 def _from_json(path: Path, content: Any) -> LossRecord:
@@ -144,7 +162,18 @@ def _from_json(path: Path, content: Any) -> LossRecord:
         _micro_batch(f"{path}: micro-batch {place}", count, *part)
         for place, part in enumerate(zip(*lists, strict=True), start=1)
     ]
-    return LossRecord(tuple(map(str, names)), accumulation, tuple(micro_batches))
+    known = _known(path, content, count)
+    return LossRecord(tuple(map(str, names)), accumulation, known, tuple(micro_batches))
+
+
+def _known(path: Path, content: dict[str, Any], tasks: int) -> Floats | None:
+    values = content.get("reference_of_task")
+    if values is None:
+        return None
+    numbers = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+    if not numbers or len(values) != tasks:
+        raise InputError(f"{path}: 'reference_of_task' must give {tasks} numbers.")
+    return np.array(values, dtype=np.float64)
 
 
 def _micro_batch(where: str, tasks: int, *lists: Any) -> RowLosses:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from transformers import TrainerCallback
 from tdro.encoder import TokenBatch
 from tdro.errors import InputError
 from tdro.learning.losses import Floats, RowLosses
+from tdro.learning.measures import Measure
 from tdro.learning.method import Method, method_of
 from tdro.learning.record import RECORD_FILE, LossRecord
+from tdro.learning.rules import UpdateRule
 from tdro.learning.trajectory import STEP_COLUMNS, Trajectory
 from tdro.plan import Plan
 from tdro.progress import Tick
@@ -91,7 +93,8 @@ def learn_weights(
     *,
     precision: str,
     tick: Tick,
-    method: Method | None = None,
+    measure: Measure | None = None,
+    rule: UpdateRule | None = None,
     report_to: Sequence[str] = (),
 ) -> Learned:
     """Trains the proxy on the plan and raises the weight of tasks it is behind on.
@@ -109,7 +112,8 @@ def learn_weights(
         directory: Holds the checkpoints while learning, and what trackers write to files.
         precision: See ``EncoderSettings``.
         tick: Called after each step.
-        method: Overrides the preset of ``settings.method``.
+        measure: In place of that of ``settings.method``.
+        rule: Likewise.
         report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
@@ -146,15 +150,21 @@ def learn_weights(
     )
     trainer.settings = settings
     trainer.temperature = settings.temperature
-    trainer.method = method or method_of(settings)
+    everything = RowLosses(reference, reference, plan.task_of, len(plan.tasks))
+    reference_of_task = everything.task_means(reference)
+    method = method_of(settings, reference_of_task)
+    trainer.method = replace(method, measure=measure or method.measure, rule=rule or method.rule)
     checkpoint = last_checkpoint(directory)
     trainer.learned = (
         Learned.load(checkpoint)
         if checkpoint
-        else Learned(Trajectory.start(plan.tasks), LossRecord(plan.tasks, settings.accumulation))
+        else Learned(
+            Trajectory.start(plan.tasks),
+            LossRecord(plan.tasks, settings.accumulation, reference_of_task),
+        )
     )
     if _settled(settings, trainer.learned.trajectory):
-        remove_checkpoints(directory)
+        remove_checkpoints(trainer, directory)
         return trainer.learned
     trainer.add_callback(_StopWhenSettled(trainer))
     # Added last, so that the mark is made when the trajectory has been saved too.

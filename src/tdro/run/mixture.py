@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from tdro.errors import InputError
 from tdro.learning.diagnosis import diagnose
-from tdro.learning.method import method_of
 from tdro.learning.trainer import learn_weights
 from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
@@ -52,7 +51,6 @@ def complete_mixture(context: Context) -> Path:
     losses_at = _reference_losses(context, references, plan_at, plan, tasks)
     encoder = complete_encoder(context, "proxy", recipe.proxy)
     details = learning.model_dump(exclude=NOT_INPUTS)
-    keeps = method_of(learning).keeps
 
     def learn(directory: Path, tick: Tick) -> dict[str, Any]:
         learned = learn_weights(
@@ -68,10 +66,11 @@ def complete_mixture(context: Context) -> Path:
         )
         learned.save(directory)
         for kind in _KINDS:
-            told = {**details, "kept": kind == keeps}
+            told = {**details, "kept": kind == learning.keeps}
             mixture = learned.trajectory.mixture(kind, context.sizes, told)
             mixture.save(directory / f"{kind}.json")
-        Mixture.load(directory / f"{keeps}.json").top("0.7").save(directory / "top-0.7.json")
+        kept = Mixture.load(directory / f"{learning.keeps}.json")
+        kept.top("0.7").save(directory / "top-0.7.json")
         steps = len(learned.trajectory.steps)
         saved = {"steps_saved": plan.steps - steps} if steps < plan.steps else {}
         return {"steps": steps, "rows": steps * plan.batch_size, **saved}
@@ -103,7 +102,7 @@ def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
         return Mixture.load(name)
     if learned is None:
         raise InputError(f"The retriever {name!r} needs a learned mixture.")
-    kept = learned / f"{method_of(context.recipe.learning).keeps}.json"
+    kept = learned / f"{context.recipe.learning.keeps}.json"
     if name == "learned":
         return Mixture.load(kept)
     if name.startswith("top-"):
