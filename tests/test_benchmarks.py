@@ -1,0 +1,57 @@
+"""The scripts in benchmarks/ run to their end on small data; their figures are not looked at."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import synthetic_rows, write_task
+
+pytestmark = pytest.mark.slow
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(script, *arguments):
+    ended = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    return ended.stdout
+
+
+def test_controls_learn_and_print_a_table(tiny_llm, tmp_path):
+    controls = runpy.run_path(str(BENCHMARKS / "controls.py"))
+    for place, task in enumerate((*controls["BASE"], "foldoc_term", "vera_acronym")):
+        write_task(tmp_path / "data" / "tasks" / f"{task}.jsonl.gz", synthetic_rows(60, place))
+    options = ("--work", tmp_path / "work", "--json", tmp_path / "lines.json", "--seeds", 1)
+    sets = ("--sets", "halves", "tiny-folds", "--steps", 2, "--layers", 1)
+    said = run("controls.py", tmp_path / "data", tiny_llm, *options, *sets)
+    lines = json.loads((tmp_path / "lines.json").read_text())
+    assert {line["method"] for line in lines} == set(controls["METHODS"])
+    assert len(lines) == len(controls["METHODS"]) * (7 + 7)
+    assert "halves: CONTROL + CONTROL 2" in said
+
+
+def test_seeds_are_compared(task_folder, tiny_llm, tmp_path):
+    training = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3}
+    recipe = {
+        "tasks": {"folder": str(task_folder)},
+        "holdout": 5,
+        "model": {"name_or_path": str(tiny_llm), "layers": 2},
+        "reference": training,
+        "learning": {"steps": 4, "batch_size": 8, "negatives": 2},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    told = tmp_path / "told.json"
+    run("demo_seeds.py", path, "--seeds", 2, "--work", tmp_path / "work", "--json", told)
+    found = json.loads(told.read_text())
+    assert set(found["weights"]) == {"alpha", "beta", "gamma", "tiny"}
+    assert all(len(weights) == 2 for weights in found["weights"].values())
+    assert len(found["noise"]) == 6
