@@ -13,7 +13,7 @@ from tdro.learning.record import LossRecord
 from tdro.learning.replay import replay
 from tdro.learning.rules import log_softmax
 from tdro.learning.trainer import Learned, learn_weights
-from tdro.learning.trajectory import Trajectory
+from tdro.learning.trajectory import STEP_COLUMNS, Trajectory
 from tdro.plan import make_plan
 from tdro.settings import EncoderSettings, LearningSettings
 
@@ -115,6 +115,9 @@ def test_micro_batches_and_chunks_do_not_change_the_trajectory(learn, method):
             chunk_tokens=60 * times,
         )
         np.testing.assert_allclose(weights_of(cut), weights_of(whole), rtol=0, atol=1e-6)
+        for ours, theirs in zip(cut.trajectory.steps, whole.trajectory.steps, strict=True):
+            for name in STEP_COLUMNS:
+                np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-6)
 
 
 def test_in_float32_they_change_it_by_rounding_only(learn):

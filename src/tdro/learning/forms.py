@@ -1,4 +1,4 @@
-"""Forms of a step: whether all of its rows count together, or micro-batch by micro-batch."""
+"""Forms of a step: whether all of its rows are measured together, or micro-batch by micro-batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.learning.losses import Floats, RowLosses
-from tdro.learning.measures import Measure
 
 
 class StepForm(Protocol):
-    """How the micro-batches of a step become signals, and how its rows are weighted."""
+    """Which rows of a step are measured together, and how each is weighted."""
 
     @property
     def updates_before_last(self) -> bool:
         """Whether the weights move before the last micro-batch is weighted, not after it."""
         ...
 
-    def signals(self, measure: Measure, micro_batches: Sequence[RowLosses]) -> list[Floats]:
-        """Returns the signals whose mean moves the weights, each of shape ``(K,)``."""
+    def parts(self, micro_batches: Sequence[RowLosses]) -> list[RowLosses]:
+        """Returns what is measured together; the mean of the signals moves the weights."""
         ...
 
     def row_weights(
@@ -49,9 +48,9 @@ class WholeStep:
 
     updates_before_last: bool = False
 
-    def signals(self, measure: Measure, micro_batches: Sequence[RowLosses]) -> list[Floats]:
-        """Returns the one signal of the step."""
-        return [measure(RowLosses.joined(list(micro_batches)))]
+    def parts(self, micro_batches: Sequence[RowLosses]) -> list[RowLosses]:
+        """Returns all rows as one part."""
+        return [RowLosses.joined(micro_batches)]
 
     def row_weights(
         self, weights: Floats, task_of: NDArray[np.int64], micro_batches: int
@@ -72,9 +71,9 @@ class ByMicroBatch:
 
     updates_before_last: bool = True
 
-    def signals(self, measure: Measure, micro_batches: Sequence[RowLosses]) -> list[Floats]:
-        """Returns one signal a micro-batch."""
-        return [measure(micro_batch) for micro_batch in micro_batches]
+    def parts(self, micro_batches: Sequence[RowLosses]) -> list[RowLosses]:
+        """Returns the micro-batches as they are."""
+        return list(micro_batches)
 
     def row_weights(
         self, weights: Floats, task_of: NDArray[np.int64], micro_batches: int

@@ -1,5 +1,6 @@
 """Row losses of a step or of a micro-batch: what measures look at."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ class RowLosses:
     tasks: int
 
     @classmethod
-    def joined(cls, parts: "list[RowLosses]") -> "RowLosses":
+    def joined(cls, parts: "Sequence[RowLosses]") -> "RowLosses":
         """Returns the rows of several micro-batches as one."""
         return cls(
             np.concatenate([part.proxy for part in parts]),

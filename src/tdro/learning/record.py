@@ -46,7 +46,7 @@ class LossRecord:
         """Returns ``reference_of_task``, out of the recorded rows where it was not recorded."""
         if self.reference_of_task is not None:
             return self.reference_of_task
-        everything = RowLosses.joined(list(self.micro_batches))
+        everything = RowLosses.joined(self.micro_batches)
         return everything.task_means(everything.reference)
 
     def steps(self) -> Iterator[tuple[RowLosses, ...]]:
@@ -74,7 +74,7 @@ class LossRecord:
             return
         rows = [len(part.proxy) for part in self.micro_batches]
         head = {"tasks": self.tasks, "accumulation": self.accumulation, **self._extra()}
-        joined = RowLosses.joined(list(self.micro_batches)) if rows else _empty(len(self.tasks))
+        joined = RowLosses.joined(self.micro_batches) if rows else _empty(len(self.tasks))
         table = pa.table(
             {
                 "micro_batch": np.repeat(np.arange(len(rows), dtype=np.int32), rows),

@@ -47,14 +47,14 @@ def replay(record: LossRecord, method: Method, ema_decay: float) -> Replay:
     for step in record.steps():
         before = trajectory
         trajectory = trajectory.advanced(method, step, ema_decay)
-        signals = method.form.signals(method.measure, step)
+        by_micro_batch = len(method.form.parts(step)) == len(step)
         for place, part in enumerate(step, start=1):
             moved = method.form.updates_before_last and place == len(step)
             weights = (trajectory if moved else before).state.weights
             factors = method.form.row_weights(weights, part.task_of, 1)
             told: dict[str, Any] = {"robust_loss": float(factors @ part.proxy)}
-            if len(signals) == len(step):
-                told["task_signal"] = signals[place - 1].tolist()
+            if by_micro_batch:
+                told["task_signal"] = method.measure(part).tolist()
             micro.append(told)
         last, state = trajectory.steps[-1], trajectory.state
         updates.append(

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tdro.files import read_json, write_json
 from tdro.learning.losses import Floats, RowLosses
-from tdro.learning.measures import RowMeasure
+from tdro.learning.measures import Measure, RowMeasure
 from tdro.learning.method import Method
 from tdro.learning.weights import TaskWeights
 from tdro.mixture import Mixture
@@ -88,7 +89,8 @@ class Trajectory:
         Raises:
             FloatingPointError: The signal or a weight is not finite.
         """
-        signal = np.mean(method.form.signals(method.measure, micro_batches), axis=0)
+        parts = method.form.parts(micro_batches)
+        signal = np.mean([method.measure(part) for part in parts], axis=0)
         norm = float(np.linalg.norm(signal))
         if not np.isfinite(norm):
             raise FloatingPointError(
@@ -96,30 +98,24 @@ class Trajectory:
                 f"is not finite at step {len(self.steps) + 1}."
             )
         state = self.state.moved_to(method.rule(self.state.log_weights, signal), ema_decay)
-        losses = RowLosses.joined(list(micro_batches))
+        largest, under_cut = _row_by_row(method.measure, parts)
+        losses = RowLosses.joined(parts)
         present = losses.counts > 0
-        largest = np.full(losses.tasks, np.nan)
-        under_cut = np.zeros(len(losses.proxy))
-        if isinstance(method.measure, RowMeasure):
-            values = [method.measure.values(part) for part in micro_batches]
-            largest = losses.task_largest(np.concatenate(values)) / np.maximum(losses.counts, 1)
-            cut = [method.measure.under_cut(part) for part in micro_batches]
-            under_cut = np.concatenate(cut).astype(np.float64)
+
+        def mean(values: NDArray[Any]) -> Floats:
+            return np.where(present, losses.task_means(values.astype(np.float64)), np.nan)
+
         step = Step(
             weight=state.weights,
             weight_mean=state.mean,
             weight_ema=state.ema,
-            proxy_loss=np.where(present, losses.task_means(losses.proxy), np.nan),
-            reference_loss=np.where(present, losses.task_means(losses.reference), np.nan),
+            proxy_loss=mean(losses.proxy),
+            reference_loss=mean(losses.reference),
             signal=signal,
             norm=np.full(losses.tasks, norm),
             largest=largest,
-            under_cut=np.where(present, losses.task_means(under_cut), np.nan),
-            zero_loss=np.where(
-                present,
-                losses.task_means((losses.proxy < ZERO_LOSS).astype(np.float64)),
-                np.nan,
-            ),
+            under_cut=mean(under_cut),
+            zero_loss=mean(losses.proxy < ZERO_LOSS),
         )
         return replace(self, state=state, steps=(*self.steps, step))
 
@@ -176,6 +172,19 @@ class Trajectory:
             flat = np.concatenate(values) if values else np.empty(0)
             columns[name] = pa.array(flat, from_pandas=True)
         return pa.table(columns)
+
+
+def _row_by_row(measure: Measure, parts: Sequence[RowLosses]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Returns each task's largest addend to its signal, and which rows are under the cut."""
+    if not isinstance(measure, RowMeasure):
+        rows = sum(len(part.proxy) for part in parts)
+        return np.full(parts[0].tasks, np.nan), np.zeros(rows, dtype=np.bool_)
+    addends = [
+        part.task_largest(measure.values(part)) / np.maximum(part.counts, 1) / len(parts)
+        for part in parts
+    ]
+    largest: Floats = np.max(addends, axis=0)
+    return largest, np.concatenate([measure.under_cut(part) for part in parts])
 
 
 def distance(one: Floats, other: Floats) -> float:
