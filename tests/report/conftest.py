@@ -15,6 +15,7 @@ HOSTILE = (
     "a-collection-with-a-very-long-name-that-nobody-would-choose-for-a-figure-but-somebody-has",
 )
 PLAIN = ("msmarco", "natural-questions", "hotpotqa", "squad", "medical questions", "miracl")
+BY_TASK = "reference_losses/by_task.parquet"
 RETRIEVERS = ("uniform", "learned", "top-0.7 <img src=x onerror=alert(2)>")
 
 
@@ -30,6 +31,7 @@ def make_run(directory, tasks=HOSTILE + PLAIN, retrievers=RETRIEVERS, steps=60):
     pull = [draw.gauss(0, 1) for _ in tasks]
     write_mixtures(directory, draw, tasks, pull)
     write_trajectory(directory / "mixture/trajectory.parquet", draw, tasks, pull, steps)
+    write_by_task(directory / BY_TASK, tasks)
     weights = {
         retriever: [1 / len(tasks)] * len(tasks) if place == 0 else softmax(pull)
         for place, retriever in enumerate(retrievers)
@@ -65,8 +67,18 @@ def write_mixtures(directory, draw, tasks, pull):
             "size": sizes,
             "epoch": dict.fromkeys(tasks, 0.5),
             "seed": 1,
+            "kind": name,
+            "kept": name == "last",
         }
         (directory / f"mixture/{name}.json").write_text(json.dumps(mixture))
+
+
+def keep(directory, kept):
+    """Makes another mixture the one that the method keeps."""
+    for path in directory.glob("mixture/*.json"):
+        mixture = json.loads(path.read_text())
+        if "kept" in mixture:
+            path.write_text(json.dumps({**mixture, "kept": path.stem == kept}))
 
 
 def write_trajectory(path, draw, tasks, pull, steps):
@@ -97,6 +109,22 @@ def write_trajectory(path, draw, tasks, pull, steps):
         [("step", pa.int32()), ("task", pa.string()), *((name, pa.float64()) for name in names)]
     )
     pq.write_table(pa.Table.from_pylist(lines, schema=schema), path)
+
+
+def write_by_task(path, tasks):
+    """The first task is memorised and no row of the last one was trained on."""
+    lines = [
+        {
+            "task": task,
+            "trained_on_rows": 1200 if place < len(tasks) - 1 else 0,
+            "trained_on_loss": (1.25 if place else 0.125) if place < len(tasks) - 1 else None,
+            "unseen_rows": 32,
+            "unseen_loss": 1.5 + place / 100,
+        }
+        for place, task in enumerate(tasks)
+    ]
+    path.parent.mkdir()
+    pq.write_table(pa.Table.from_pylist(lines), path)
 
 
 def write_scores(path, draw, retrievers):

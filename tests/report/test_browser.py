@@ -117,6 +117,23 @@ def test_page_never_scrolls_sideways(browser, report, width):
         ".map((svg) => svg.getBoundingClientRect().right))"
     )
     assert widest <= width
+    section = browser.find_element("css selector", "#diagnosis")
+    assert len(section.find_elements("css selector", ".warnings li")) == 2
+    assert len(section.find_elements("css selector", "tbody tr")) == 12
+    box = section.find_element("css selector", ".scroll")
+    assert box.rect["x"] + box.rect["width"] <= width
+    if width == 390:
+        assert browser.execute_script(
+            "arguments[0].scrollLeft = 9999; return arguments[0].scrollLeft > 0", box
+        ), "what does not fit is reached by scrolling the table alone"
+
+
+def test_a_warning_about_a_long_name_fits_a_phone(browser, tmp_path):
+    path = write_report(make_run(tmp_path / "run", tasks=("x" * 120, "b", "c")))
+    show(browser, path, 390)
+    warnings = browser.find_elements("css selector", "#diagnosis .warnings li")
+    assert any("x" * 120 in warning.text.replace("\n", "") for warning in warnings)
+    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= 390
 
 
 def test_figures_follow_the_window(browser, report):

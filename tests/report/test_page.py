@@ -11,7 +11,7 @@ import pytest
 from tdro.report import figures, page
 from tdro.report.record import MixtureRecord, RunRecord, load_run
 from tdro.report.series import weight_lines
-from tests.report.conftest import HOSTILE, PLAIN, make_run
+from tests.report.conftest import BY_TASK, HOSTILE, PLAIN, keep, make_run
 
 
 def own_html(html):
@@ -36,11 +36,11 @@ def test_page_is_whole_and_loads_nothing(run_directory):
 
 
 PARTS = {
-    "recipe.yaml": "recipe.yaml",
-    "mixture/last.json": "mixture/last.json",
-    "mixture/trajectory.parquet": "mixture/trajectory.parquet",
-    "retrievers": "retrievers/*/sampling.json",
-    "scores.parquet": "scores.parquet",
+    "recipe.yaml": ("recipe.yaml", 1),
+    "mixture/last.json": ("mixture/last.json", 1),
+    "mixture/trajectory.parquet": ("mixture/trajectory.parquet", 3),
+    "retrievers": ("retrievers/*/sampling.json", 1),
+    "scores.parquet": ("scores.parquet", 1),
 }
 
 
@@ -51,16 +51,32 @@ def test_what_is_missing_is_said(run_directory, part):
     path = run_directory / part
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     html = page.render(load_run(run_directory))
-    assert html.count(f"<code>{PARTS[part]}</code> has not been written") in (1, 2)
+    named, sections = PARTS[part]
+    assert html.count(f"<code>{named}</code> has not been written") == sections
 
 
-@pytest.mark.parametrize("part", [*PARTS, "reference/manifest.json"])
+@pytest.mark.parametrize("part", [*PARTS, "reference/manifest.json", BY_TASK])
 def test_each_part_alone_makes_a_page(run_directory, tmp_path, part):
     alone = tmp_path / "alone" / part
     alone.parent.mkdir(parents=True)
     source = run_directory / part
     (shutil.copytree if source.is_dir() else shutil.copy)(source, alone)
     assert "is not there yet" in page.render(load_run(tmp_path / "alone"))
+
+
+def test_the_kept_mixture_comes_first(run_directory):
+    keep(run_directory, "mean")
+    record = load_run(run_directory)
+    html = own_html(page.render(record))
+    assert "Weights of <code>mixture/mean.json</code>" in html
+    heads = re.findall(r"<th>weight, (\w+)</th>", html)
+    assert heads == ["mean", "last", "ema"]
+    cells = re.search(r'scope="row">msmarco</th>(.*?)</tr>', html.split('id="mixture"')[1])[1]
+    mean, last = (record.mixtures[name].weights["msmarco"] for name in ("mean", "last"))
+    assert mean != last
+    assert f"<td>{page.percent(mean)}</td><td>{page.percent(last)}</td>" in cells
+    drawn = json.loads(re.search(r'id="figures">(.*?)</script>', page.render(record))[1])
+    assert max(drawn["mixture-figure"]["data"][0]["x"]) == max(record.mixture.weights.values())
 
 
 def test_numbers_that_are_not_finite_are_dashes(run_directory):
@@ -200,7 +216,7 @@ def test_empty_tables_count_as_missing(run_directory):
     for name in ("scores.parquet", "mixture/trajectory.parquet"):
         path = run_directory / name
         pq.write_table(pq.read_table(path).slice(0, 0), path)
-    assert own_html(page.render(load_run(run_directory))).count("is not there yet") == 3
+    assert own_html(page.render(load_run(run_directory))).count("is not there yet") == 4
 
 
 def test_plain_tasks_are_listed(run_directory):

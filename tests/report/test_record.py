@@ -7,7 +7,7 @@ import pytest
 from tdro.errors import InputError
 from tdro.report.record import load_run
 from tdro.report.series import task_losses, weight_lines
-from tests.report.conftest import HOSTILE, PLAIN, RETRIEVERS
+from tests.report.conftest import BY_TASK, HOSTILE, PLAIN, RETRIEVERS, keep
 
 
 def test_everything_is_read(run_directory):
@@ -18,6 +18,7 @@ def test_everything_is_read(run_directory):
     assert record.mixture is record.mixtures["last"]
     assert set(record.mixture.weights) == {*HOSTILE, *PLAIN}
     assert record.trajectory.num_rows == 60 * 12
+    assert record.reference_by_task.column("task").to_pylist() == [*HOSTILE, *PLAIN]
     assert tuple(sampling.retriever for sampling in record.samplings) == RETRIEVERS
     assert sum(record.samplings[0].batches.values()) == 996
     assert record.scores.num_rows == 5 * 3 * 5
@@ -25,6 +26,33 @@ def test_everything_is_read(run_directory):
         stage.finished for stage in record.stages
     )
     assert len(record.stages) == 5
+
+
+@pytest.mark.parametrize("kept", ["last", "mean", "ema"])
+def test_the_kept_mixture_is_the_mixture(run_directory, kept):
+    keep(run_directory, kept)
+    record = load_run(run_directory)
+    assert record.mixture_names == [kept, *(name for name in record.mixtures if name != kept)]
+    assert record.mixture is record.mixtures[kept]
+
+
+def test_without_a_kept_mixture_the_last_one_is_the_mixture(run_directory):
+    for path in run_directory.glob("mixture/*.json"):
+        mixture = json.loads(path.read_text())
+        mixture.pop("kept", None)
+        path.write_text(json.dumps(mixture))
+    assert load_run(run_directory).mixture_names == ["last", "mean", "ema"]
+    (run_directory / "mixture/last.json").unlink()
+    assert load_run(run_directory).mixture_names == ["mean", "ema"]
+
+
+def test_reference_losses_by_task_may_be_missing_but_not_lack_a_column(run_directory):
+    path = run_directory / BY_TASK
+    pq.write_table(pq.read_table(path).drop_columns(["unseen_loss"]), path)
+    with pytest.raises(InputError, match=r"by_task\.parquet lacks the column 'unseen_loss'"):
+        load_run(run_directory)
+    path.unlink()
+    assert load_run(run_directory).reference_by_task is None
 
 
 def test_manifests_of_hidden_and_deep_folders_are_left_out(run_directory):
@@ -56,6 +84,7 @@ def test_a_foreign_folder_is_refused(tmp_path):
             r"mean\.json: .*'size'",
         ),
         ("retrievers/r0/sampling.json", "{}", r"sampling\.json must .*'retriever'"),
+        (BY_TASK, "PAR1", r"by_task\.parquet is not a whole Parquet file"),
         ("scores.parquet", "PAR1", r"scores\.parquet is not a whole Parquet file"),
         ("mixture/manifest.json", "{}", r"manifest\.json must .*'stage'"),
         ("mixture/manifest.json", '{"stage": "a", "seconds": "1"}', r"manifest\.json: .*'seconds'"),

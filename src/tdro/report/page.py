@@ -19,8 +19,9 @@ from tdro.evaluation.scores import (
     summary,
 )
 from tdro.files import write_text
+from tdro.learning.diagnosis import Diagnosis, TaskDiagnosis, diagnose
 from tdro.report import figures
-from tdro.report.record import MIXTURES, RunRecord, Sampling, load_run
+from tdro.report.record import RunRecord, Sampling, load_run
 from tdro.report.series import task_losses, weight_lines
 
 REPORT_FILE = "report.html"
@@ -142,11 +143,12 @@ def _group_name(group: str) -> str:
 def _content(record: RunRecord) -> dict[str, Any]:
     """Returns the variables of the template; those of a section are None while it has no data."""
     drawn = {}
-    lines = losses = None
+    lines = losses = diagnosis = None
     if record.mixture:
         drawn["mixture-figure"] = figures.mixture_figure(record.mixture)
     if record.trajectory is not None and record.trajectory.num_rows:
         lines, losses = weight_lines(record.trajectory), task_losses(record.trajectory)
+        diagnosis = diagnose(record.trajectory, record.reference_by_task)
         drawn["trajectory-figure"] = figures.trajectory_figure(lines)
         drawn["loss-figure"] = figures.loss_figure(losses)
     return {
@@ -156,7 +158,6 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "colors": figures.COLORS,
         "scores": _scores(record.scores),
         "mixture": _mixture_rows(record),
-        "mixture_names": [name for name in MIXTURES if name in record.mixtures],
         "legend": [
             (task, *figures.line_style(place), lines.weights[task][-1])
             for place, task in enumerate(figures.highlighted(lines))
@@ -165,6 +166,8 @@ def _content(record: RunRecord) -> dict[str, Any]:
         else None,
         "other_lines": len(lines.weights) - len(figures.highlighted(lines)) if lines else 0,
         "losses": losses,
+        "diagnosis": diagnosis,
+        "diagnosis_rows": _diagnosis_rows(record, diagnosis) if diagnosis else [],
         "sampling": _sampling_rows(record),
         "gaps": [(sampling.retriever, *_largest_gap(sampling)) for sampling in record.samplings],
         "totals": {
@@ -201,15 +204,22 @@ def _mixture_rows(record: RunRecord) -> list[dict[str, Any]] | None:
             "task": task,
             "rows": sizes.get(task),
             "share": sizes[task] / total if total and task in sizes else None,
-            "weights": [
-                record.mixtures[name].weights.get(task)
-                for name in MIXTURES
-                if name in record.mixtures
-            ],
+            "weights": [record.mixtures[name].weights.get(task) for name in record.mixture_names],
             "times_uniform": weights[task] * len(weights),
         }
         for task in sorted(weights, key=lambda task: _falling(weights[task]))
     ]
+
+
+def _diagnosis_rows(
+    record: RunRecord, diagnosis: Diagnosis
+) -> list[tuple[TaskDiagnosis, dict[str, Any]]]:
+    """Returns what is known of each task, and its line of ``reference_by_task``."""
+    table = record.reference_by_task
+    reference = {line["task"]: line for line in table.to_pylist()} if table is not None else {}
+    known = record.mixture.weights if record.mixture else {}
+    tasks = sorted(diagnosis.tasks, key=lambda line: _falling(known.get(line.task, line.weight)))
+    return [(line, reference.get(line.task, {})) for line in tasks]
 
 
 def _sampling_rows(record: RunRecord) -> list[tuple[str, list[tuple[float | None, float | None]]]]:

@@ -15,6 +15,7 @@ from tdro.learning.trajectory import STEP_COLUMNS
 
 MIXTURES = ("last", "mean", "ema")
 TRAJECTORY_COLUMNS = ("step", "task", *STEP_COLUMNS)
+BY_TASK_COLUMNS = ("task", "trained_on_rows", "trained_on_loss", "unseen_rows", "unseen_loss")
 _MANIFEST = "manifest.json"
 
 
@@ -25,10 +26,12 @@ class MixtureRecord:
     Attributes:
         weights: Weight of each task; they sum to 1.
         sizes: Rows of each task; empty when the file does not say.
+        kept: Whether it is the result of the method, by what its file says.
     """
 
     weights: dict[str, float]
     sizes: dict[str, int] = field(default_factory=dict)
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class RunRecord:
         recipe: The resolved recipe as written; None when it is not there.
         mixtures: The mixtures that are there, by ``last``, ``mean`` and ``ema``.
         trajectory: Table with the columns ``TRAJECTORY_COLUMNS``, one line for each step and task.
+        reference_by_task: Table with the columns ``BY_TASK_COLUMNS``, one line a task.
         samplings: One for each trained retriever.
         scores: Table of scores (see :mod:`tdro.evaluation.scores`).
         stages: Finished stages in order of time.
@@ -81,14 +85,21 @@ class RunRecord:
     recipe: str | None = None
     mixtures: dict[str, MixtureRecord] = field(default_factory=dict)
     trajectory: pa.Table | None = None
+    reference_by_task: pa.Table | None = None
     samplings: tuple[Sampling, ...] = ()
     scores: pa.Table | None = None
     stages: tuple[Stage, ...] = ()
 
     @property
+    def mixture_names(self) -> list[str]:
+        """The mixtures that are there: first the one the method keeps, else the last one."""
+        there = [name for name in MIXTURES if name in self.mixtures]
+        return sorted(there, key=lambda name: not self.mixtures[name].kept)
+
+    @property
     def mixture(self) -> MixtureRecord | None:
-        """The mixture retrievers are trained with: the last one, else what is there."""
-        return next((self.mixtures[name] for name in MIXTURES if name in self.mixtures), None)
+        """The mixture that ``learned`` and ``top-F`` retrievers come from."""
+        return next((self.mixtures[name] for name in self.mixture_names), None)
 
 
 def load_run(directory: Path) -> RunRecord:
@@ -107,6 +118,9 @@ def load_run(directory: Path) -> RunRecord:
             if (path := directory / "mixture" / f"{name}.json").is_file()
         },
         trajectory=_read_table(directory / "mixture" / "trajectory.parquet", TRAJECTORY_COLUMNS),
+        reference_by_task=_read_table(
+            directory / "reference_losses" / "by_task.parquet", BY_TASK_COLUMNS
+        ),
         samplings=tuple(
             _read_sampling(path) for path in sorted(directory.glob("retrievers/*/sampling.json"))
         ),
@@ -136,6 +150,7 @@ def _read_mixture(path: Path) -> MixtureRecord:
     return MixtureRecord(
         weights=_numbers(path, "domain_weights", value["domain_weights"]),
         sizes=_numbers(path, "size", value.get("size", {}), int),
+        kept=value.get("kept") is True,
     )
 
 
