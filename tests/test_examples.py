@@ -54,10 +54,10 @@ def test_the_example_is_short_and_trains(workplace):
     assert (workplace / "trained" / "model" / "modules.json").is_file()
 
 
-def test_the_readmes_python_runs_as_it_stands(workplace, tiny_llm):
-    readme = (ROOT / "README.md").read_text()
-    snippets = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-    assert len(snippets) >= 2
+@pytest.mark.parametrize(("page", "least"), [("README.md", 2), ("docs/explanation/method.md", 1)])
+def test_the_python_of_a_page_runs_as_it_stands(workplace, tiny_llm, page, least):
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(snippets) >= least
     (workplace / "data").mkdir()
     for name in ("first", "second"):
         (workplace / f"{name}.jsonl").rename(workplace / "data" / f"{name}.jsonl")
@@ -82,7 +82,9 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
 
 def test_the_readmes_commands_exist():
     readme = (ROOT / "README.md").read_text()
-    commands = set(re.findall(r"^tdro ([a-z]+(?: (?:check|show|top))?)", readme, re.MULTILINE))
-    assert {"run", "demo", "evaluate", "report", "tasks check", "mixture show"} <= commands
+    commands = set(
+        re.findall(r"^tdro ([a-z]+(?: (?:check|show|top|replay))?)", readme, re.MULTILINE)
+    )
+    assert {"run", "demo", "evaluate", "report", "tasks check", "mixture replay"} <= commands
     for command in commands:
         python(ROOT, "-m", "tdro", *command.split(), "--help")

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from tdro.encoder import build_encoder
     from tdro.errors import InputError
     from tdro.learning.learn import learn_mixture
+    from tdro.learning.losses import RowLosses
+    from tdro.learning.record import LossRecord
     from tdro.mixture import Mixture
     from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
     from tdro.tasks.prepare import prepare_tasks
@@ -19,7 +21,9 @@ _PLACES = {
     "EncoderSettings": "tdro.settings",
     "InputError": "tdro.errors",
     "LearningSettings": "tdro.settings",
+    "LossRecord": "tdro.learning.record",
     "Mixture": "tdro.mixture",
+    "RowLosses": "tdro.learning.losses",
     "Task": "tdro.tasks.task",
     "TaskSource": "tdro.tasks.task",
     "TrainingSettings": "tdro.settings",
@@ -32,7 +36,9 @@ __all__ = [
     "EncoderSettings",
     "InputError",
     "LearningSettings",
+    "LossRecord",
     "Mixture",
+    "RowLosses",
     "Task",
     "TaskSource",
     "TrainingSettings",
