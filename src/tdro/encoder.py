@@ -244,11 +244,16 @@ class TokenBatch:
         Args:
             model: The embedding model, wrapped or not.
             texts: Places of the texts, shape ``(n,)``.
-            chunk_tokens: Padded tokens of one forward pass at most (one text at least).
+            chunk_tokens: Padded tokens of one forward pass at most (one text at least); a model
+                that pads nothing embeds all texts at once.
 
         Returns:
             Embeddings in the order of ``texts``, shape ``(n, dimensions)``.
         """
+        if not self._padded:
+            # A bag pads nothing, and each further call costs a dense gradient of the whole table.
+            whole: torch.Tensor = model(self._features(texts, _device(model)))["sentence_embedding"]
+            return whole
         order = np.argsort(-self.lengths[texts], kind="stable")
         chunks, start = [], 0
         while start < len(order):
