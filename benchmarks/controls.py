@@ -123,7 +123,7 @@ def recipe_of(arguments: argparse.Namespace, folder: Path, folds: int) -> Path:
         "model": {**model, **small, "max_passage_length": 64},
         "proxy": {} if arguments.layers == 0 else {"layers": arguments.layers},
         "reference": {"steps": arguments.steps, "batch_size": 32, "learning_rate": rate},
-        "learning": {"steps": arguments.steps, "batch_size": 64, "negatives": 7},
+        "learning": {"steps": arguments.steps, "batch_size": 32, "negatives": 7},
         "retrievers": [],
     }
     recipe["reference"]["folds"] = folds

@@ -183,6 +183,12 @@ def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tenso
     return components
 
 
+def freeze_embeddings(model: SentenceTransformer) -> None:
+    """Leaves the token embeddings of a transformer as they are in training."""
+    transformer: Any = model[0]
+    transformer.auto_model.get_input_embeddings().requires_grad_(False)
+
+
 def uses_bf16(precision: str, device: torch.device) -> bool:
     """Tells whether forward passes run under bfloat16 autocast on a device."""
     if precision != "auto":

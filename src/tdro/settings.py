@@ -33,6 +33,8 @@ class EncoderSettings(Settings):
         max_passage_length: Tokens of a passage, EOS included.
         precision: ``bf16`` runs forward passes under bfloat16 autocast; ``auto`` does so where
             the device has it in hardware.
+        freeze_embeddings: ``transformer`` only: leave the token embeddings as they are in
+            training. They are most of a cut model's parameters.
     """
 
     name_or_path: str
@@ -44,6 +46,13 @@ class EncoderSettings(Settings):
     max_query_length: int = Field(default=128, ge=4)
     max_passage_length: int = Field(default=512, ge=4)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
+    freeze_embeddings: bool = False
+
+    @model_validator(mode="after")
+    def _something_to_train(self) -> "EncoderSettings":
+        if self.freeze_embeddings and self.kind == "static":
+            raise ValueError("'freeze_embeddings' leaves nothing to train of kind static")
+        return self
 
     @property
     def instructed(self) -> bool:

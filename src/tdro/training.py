@@ -26,7 +26,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import cos_sim
 from transformers import PrinterCallback, TrainerCallback
 
-from tdro.encoder import query_prompt, uses_bf16
+from tdro.encoder import freeze_embeddings, query_prompt, uses_bf16
 from tdro.files import write_json
 from tdro.mixture import Mixture
 from tdro.progress import Tick
@@ -53,6 +53,7 @@ def train(
     precision: str,
     seed: int,
     tick: Tick,
+    frozen_embeddings: bool = False,
     report_to: Sequence[str] = (),
 ) -> dict[str, int]:
     """Trains an embedding model with InfoNCE over in-batch and hard negatives.
@@ -71,6 +72,7 @@ def train(
         precision: See ``EncoderSettings``.
         seed: Seed of everything drawn.
         tick: Called after each step.
+        frozen_embeddings: See ``EncoderSettings.freeze_embeddings``.
         report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
@@ -81,6 +83,8 @@ def train(
         InputError: A task cannot be drawn from.
     """
     model = SentenceTransformer(str(encoder), local_files_only=True)
+    if frozen_embeddings:
+        freeze_embeddings(model)
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from tdro.encoder import freeze_embeddings
 from tdro.errors import InputError
 from tdro.learning.diagnosis import diagnose
 from tdro.learning.trainer import learn_weights
@@ -53,8 +54,11 @@ def complete_mixture(context: Context) -> Path:
     details = learning.model_dump(exclude=NOT_INPUTS)
 
     def learn(directory: Path, tick: Tick) -> dict[str, Any]:
+        proxy = load_model(encoder)
+        if recipe.proxy.freeze_embeddings:
+            freeze_embeddings(proxy)
         learned = learn_weights(
-            load_model(encoder),
+            proxy,
             plan,
             tasks,
             load_losses(losses_at),

@@ -65,7 +65,7 @@ def complete_retriever(context: Context, name: str, mixture: Mixture) -> Path:
         context.tasks_for(recipe.model),
         mixture,
         recipe.training,
-        recipe.model.precision,
+        recipe.model,
         {},
     )
 
@@ -92,7 +92,7 @@ def _reference(
         tasks,
         Mixture.uniform(item.name for item in tasks),
         recipe.reference,
-        recipe.proxy.precision,
+        recipe.proxy,
         more_inputs,
     )
 
@@ -106,7 +106,7 @@ def _trained(
     tasks: Sequence[TrainingTask],
     mixture: Mixture,
     settings: TrainingSettings,
-    precision: str,
+    model: EncoderSettings,
     more_inputs: dict[str, Any],
 ) -> Path:
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
@@ -117,9 +117,10 @@ def _trained(
             mixture,
             settings,
             directory,
-            precision=precision,
+            precision=model.precision,
             seed=context.recipe.seed,
             tick=tick,
+            frozen_embeddings=model.freeze_embeddings,
             report_to=context.recipe.report_to,
         )
 
