@@ -4,7 +4,8 @@ Builds task sets out of real tasks and learns a mixture on each with every metho
 
 - base: six tasks, for comparison;
 - shuffled: and a copy of one whose positives are dealt at random, so nothing can be learned there;
-- duplicates: and a task whose queries are the beginnings of their passages, solved at once;
+- duplicates: and a task whose queries are their passages less one word, solved at once;
+- beginnings: and a task whose queries are the first halves of their passages, easy to learn;
 - halves: one of the six split in two at random;
 - tiny: and a task of 50 rows that the reference memorises;
 - tiny-folds: the same, each row scored by a reference that has not seen it.
@@ -71,6 +72,16 @@ def shuffled(data: Path, most: int) -> Tasks:
 
 
 def duplicates(data: Path, most: int) -> Tasks:
+    """Adds a task whose query is its passage without one word."""
+    rows = []
+    for row in read(data, "foldoc_term", most):
+        words = row["pos"][0].split()
+        del words[len(words) // 2]
+        rows.append({"query": " ".join(words), "pos": row["pos"][:1]})
+    return {**base(data, most), "CONTROL": rows}
+
+
+def beginnings(data: Path, most: int) -> Tasks:
     """Adds a task whose query is the first half of its passage."""
     rows = []
     for row in read(data, "foldoc_term", most):
@@ -97,6 +108,7 @@ SETS: dict[str, tuple[Callable[[Path, int], Tasks], int]] = {
     "base": (base, 1),
     "shuffled": (shuffled, 1),
     "duplicates": (duplicates, 1),
+    "beginnings": (beginnings, 1),
     "halves": (halves, 1),
     "tiny": (tiny, 1),
     "tiny-folds": (tiny, 2),
@@ -115,7 +127,7 @@ def write_tasks(tasks: Tasks, folder: Path) -> None:
 def recipe_of(arguments: argparse.Namespace, folder: Path, folds: int) -> Path:
     """Writes the recipe of a set."""
     model = {"name_or_path": str(arguments.model.resolve()), "max_query_length": 48}
-    small = {"kind": "static", "dimensions": 256} if arguments.layers == 0 else {}
+    small = {"kind": "static", "dimensions": 128} if arguments.layers == 0 else {}
     rate = 0.02 if arguments.layers == 0 else 1e-3
     recipe = {
         "tasks": {"folder": "."},
@@ -133,22 +145,36 @@ def recipe_of(arguments: argparse.Namespace, folder: Path, folds: int) -> Path:
 
 
 def learn(arguments: argparse.Namespace) -> list[dict]:
-    """Learns every mixture; returns one line a set, seed, method and task."""
+    """Learns every mixture; returns one line a set, seed, method and task.
+
+    Each finished set and seed is kept in the work folder, so that a killed call goes on there.
+    """
     lines = []
-    log = (arguments.work / "log.txt").open("a")
-    for name in arguments.sets:
-        build, folds = SETS[name]
-        data = arguments.work / name
-        write_tasks(build(arguments.data, arguments.rows), data)
-        recipe = recipe_of(arguments, data, folds)
-        for seed in range(arguments.seeds):
-            output = arguments.work / f"{name}-{seed}"
-            for method in METHODS:
-                changes = [f"seed={seed}", f"learning.method={method}"]
-                execute(load_recipe(recipe, changes), output, Console(file=log, width=160))
-                lines += lines_of(output, {"set": name, "seed": seed, "method": method})
-                print(f"{name} seed {seed} {method} done", flush=True)
-            shutil.rmtree(output)
+    with (arguments.work / "log.txt").open("a") as log:
+        console = Console(file=log, width=160)
+        for name in arguments.sets:
+            for seed in range(arguments.seeds):
+                cell = arguments.work / f"{name}-{seed}.json"
+                if not cell.is_file():
+                    cell.write_text(json.dumps(learn_cell(arguments, name, seed, console)))
+                lines += json.loads(cell.read_text())
+                print(f"{name} seed {seed} done", flush=True)
+    return lines
+
+
+def learn_cell(arguments: argparse.Namespace, name: str, seed: int, console: Console) -> list[dict]:
+    """Learns a mixture on one set with one seed by every method."""
+    build, folds = SETS[name]
+    data = arguments.work / name
+    write_tasks(build(arguments.data, arguments.rows), data)
+    recipe = recipe_of(arguments, data, folds)
+    output = arguments.work / f"{name}-{seed}"
+    lines = []
+    for method in METHODS:
+        changes = [f"seed={seed}", f"learning.method={method}"]
+        execute(load_recipe(recipe, changes), output, console)
+        lines += lines_of(output, {"set": name, "seed": seed, "method": method})
+    shutil.rmtree(output)
     return lines
 
 
