@@ -37,6 +37,9 @@ def run(
     recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
     overrides: _Set = None,
     output: _Output = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Trace where the time of each stage goes.")
+    ] = False,
 ) -> None:
     """Go from tasks to a learned mixture to judged retrievers; does only what is not done."""
     from tdro.recipe import load_recipe
@@ -44,7 +47,7 @@ def run(
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.execute import execute
 
-    execute(resolved, output or Path("runs") / recipe.stem, _console())
+    execute(resolved, output or Path("runs") / recipe.stem, _console(), profile=profile)
 
 
 @app.command()

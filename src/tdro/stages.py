@@ -15,6 +15,7 @@ from tdro.files import digest, publish, read_json, write_json
 from tdro.progress import Tick, stage_progress
 
 MANIFEST_FILE = "manifest.json"
+PROFILE_FOLDER = "profile"
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class RunDirectory:
     Args:
         root: The directory; made when missing.
         console: Where to say what is done and why.
+        profile: Also trace where the time of a stage goes (see ``tdro.profile``).
     """
 
-    def __init__(self, root: Path, console: Console) -> None:
+    def __init__(self, root: Path, console: Console, *, profile: bool = False) -> None:
         self.root = root
         self.console = console
+        self.profile = profile
         self._seen: set[tuple[str, str]] = set()
         root.mkdir(parents=True, exist_ok=True)
 
@@ -79,7 +82,7 @@ class RunDirectory:
         write_json(known, dict(stage.inputs))
         started = time.monotonic()
         with stage_progress(self.console, stage.label) as tick:
-            facts = stage.work(partial, tick)
+            facts = self._work(stage, partial, tick)
         seconds = time.monotonic() - started
         known.unlink()
         manifest = {
@@ -95,6 +98,15 @@ class RunDirectory:
         counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in facts.items())
         self._say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
         return target
+
+    def _work(self, stage: Stage, partial: Path, tick: Tick) -> dict[str, Any]:
+        if not self.profile:
+            return stage.work(partial, tick)
+        from tdro.profile import profiled
+
+        trace = self.root / PROFILE_FOLDER / f"{stage.directory}.json.gz"
+        with profiled(stage.label, trace, tick, self.console) as profiled_tick:
+            return stage.work(partial, profiled_tick)
 
     def _why(self, stage: Stage, target: Path) -> str | None:
         """Returns why the stage has to be done, or None when it is done."""

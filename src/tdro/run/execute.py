@@ -27,13 +27,14 @@ from tdro.training import quiet_libraries
 _RECIPE_FILE = "recipe.yaml"
 
 
-def execute(recipe: Recipe, root: Path, console: Console) -> Path:
+def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = False) -> Path:
     """Does every stage of a run that is missing or stale, and prints the outcome.
 
     Args:
         recipe: The resolved recipe.
         root: The run directory.
         console: Where progress and tables go.
+        profile: Also trace where the time of each stage goes (see ``tdro.profile``).
 
     Returns:
         Path of the report.
@@ -46,7 +47,7 @@ def execute(recipe: Recipe, root: Path, console: Console) -> Path:
     _check_trackers(recipe)
     with _alone(root):
         write_text(root / _RECIPE_FILE, recipe.to_yaml())
-        context = open_context(recipe, RunDirectory(root, console))
+        context = open_context(recipe, RunDirectory(root, console, profile=profile))
         if recipe.retrievers:
             scores = _scores(context)
             pq.write_table(scores, root / f".{SCORES_FILE}.partial")
