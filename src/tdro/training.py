@@ -26,11 +26,13 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import cos_sim
 from transformers import PrinterCallback, TrainerCallback
 
-from tdro.encoder import query_prompt, uses_bf16
+from tdro.draws import TaskDraws, distinct_batches, quota_sequence
+from tdro.encoder import uses_bf16
 from tdro.files import write_json
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.sampling import BlockBatchSampler, TaskDraws, distinct_batches, quota_sequence
+from tdro.prompts import query_prompt
+from tdro.sampling import BlockBatchSampler
 from tdro.settings import LearningSettings, TrainingSettings
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
