@@ -1,8 +1,10 @@
 """The batch samplers: rows of one task a batch, tasks dealt by a mixture."""
 
+import bisect
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,15 @@ class BlockBatchSampler(DefaultBatchSampler):
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
+
+
+def _read_together(dataset: ConcatDataset[Any], rows: list[int]) -> list[Any]:
+    """Reads a batch in one go; its rows are all of the same dataset."""
+    place = bisect.bisect_right(dataset.cumulative_sizes, rows[0])
+    start = dataset.cumulative_sizes[place - 1] if place else 0
+    part: Any = dataset.datasets[place]
+    found: list[Any] = part.__getitems__([row - start for row in rows])
+    return found
 
 
 class MixtureBatchSampler(MultiDatasetDefaultBatchSampler):
@@ -89,6 +100,10 @@ class MixtureBatchSampler(MultiDatasetDefaultBatchSampler):
         self.names = tuple(names)
         self.weights = tuple(weights)
         self.batches = batches if batches is not None else sum(map(len, batch_samplers))
+        if all(hasattr(part, "__getitems__") for part in dataset.datasets):
+            # A loader asks a ConcatDataset for one row at a time, and a row of a mapped dataset
+            # costs as much to look up as a batch; it asks once where this method is there.
+            dataset.__getitems__ = partial(_read_together, dataset)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         return self.batches

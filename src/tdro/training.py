@@ -87,7 +87,7 @@ def train(
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
     data = {
-        task.name: _drawn_rows(task, max(1, int(count)), settings, seed)
+        task.name: drawn_rows(task, max(1, int(count)), settings, seed)
         for task, weight, count in zip(tasks, weights, batches, strict=True)
         if weight > 0
     }
@@ -146,7 +146,7 @@ def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
     return found
 
 
-def _drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
+def drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
     """Draws ``count`` batches of a task as a dataset of numbers that reads its texts lazily."""
     draws = TaskDraws(task, settings.negatives, task_seed(seed, "training", task.name))
     batches = zip(range(count), distinct_batches(draws, settings.batch_size), strict=False)
