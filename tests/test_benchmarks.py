@@ -55,3 +55,41 @@ def test_seeds_are_compared(task_folder, tiny_llm, tmp_path):
     assert set(found["weights"]) == {"alpha", "beta", "gamma", "tiny"}
     assert all(len(weights) == 2 for weights in found["weights"].values())
     assert len(found["noise"]) == 6
+
+
+def told(tmp_path, script, *arguments):
+    """Runs a script and returns the figures it wrote."""
+    path = tmp_path / "told.json"
+    run(f"speed/{script}.py", *arguments, "--threads", 1, "--json", path)
+    return json.loads(path.read_text())["figures"]
+
+
+def test_search_is_set_against_faiss(tmp_path):
+    pytest.importorskip("faiss")
+    sizes = ("--queries", 20, "--documents", 5000, "--width", 16, "--top-k", 10)
+    found = told(tmp_path, "search", *sizes, "--runs", 5)
+    assert len(found["seconds"]["tdro"]) == len(found["seconds"]["faiss"]) == 5
+    assert found["disagreements"] == 0
+
+
+def test_starts_are_timed(tmp_path):
+    assert set(told(tmp_path, "start", "--runs", 5)["seconds"]) == {
+        "tdro --help",
+        "tdro mixture show",
+        "import tdro",
+        "tdro run, done",
+    }
+
+
+def test_growth_is_fitted(tmp_path):
+    found = told(tmp_path, "growth", "--tasks", 2, 4, "--rows", 300, 600, "--patience", 0)
+    assert set(found) == {"tasks", "rows"}
+    assert found["rows"]["plan"]["sizes"] == [300, 600]
+    assert isinstance(found["rows"]["report"]["slope"], float)
+
+
+def test_training_is_set_against_the_trainers_own_sampler(task_folder, tiny_llm, tmp_path):
+    sizes = ("--steps", 3, "--tasks", 2, "--batch-size", 4)
+    found = told(tmp_path, "training", tiny_llm, task_folder, *sizes, "--runs", 5)
+    assert found["ratio"]["median"] > 0
+    assert len(found["seconds"]["tdro"]["input"]) == 5

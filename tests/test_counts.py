@@ -24,9 +24,9 @@ from sentence_transformers.sentence_transformer.modules import Transformer
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoTokenizer
 
-from tdro.encoder import query_prompt
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.plan import Plan
+from tdro.prompts import query_prompt
 from tdro.recipe import load_recipe
 from tdro.reference import held_out_plan
 from tdro.run.context import open_context

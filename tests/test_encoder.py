@@ -6,8 +6,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from tdro.encoder import TokenBatch, build_encoder, query_prompt, uses_bf16
+from tdro.encoder import TokenBatch, build_encoder, uses_bf16
 from tdro.errors import InputError
+from tdro.prompts import query_prompt
 from tdro.settings import EncoderSettings
 
 LONG = "badle fesin goran " * 40

@@ -11,9 +11,9 @@ from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicates
 from torch.utils.data import ConcatDataset, RandomSampler, SequentialSampler
 
 from tdro import sampling
+from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.errors import InputError
 from tdro.mixture import Mixture
-from tdro.sampling import TaskDraws, distinct_batches, quota_sequence
 from tdro.tasks.training import TrainingTask
 
 shares = (

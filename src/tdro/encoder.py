@@ -29,11 +29,6 @@ from tdro.errors import InputError, require
 from tdro.settings import EncoderSettings
 
 
-def query_prompt(instruction: str) -> str:
-    """Returns what stands before a query of a task (paper, appendix); empty for no instruction."""
-    return f"Instruct: {instruction}\nQuery: " if instruction else ""
-
-
 def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = None) -> Any:
     """Builds the embedding model that the settings describe.
 

@@ -106,8 +106,9 @@ class Mixture:
             InputError: The mixture gives weight to a task that is not among ``tasks``.
         """
         names = list(tasks)
+        known = set(names)
         for task, weight in self.weights.items():
-            if weight > 0 and task not in names:
+            if weight > 0 and task not in known:
                 raise InputError(
                     f"The mixture gives weight {weight:.4g} to task {task!r}, "
                     "which is not among the training tasks."

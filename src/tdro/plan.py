@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tdro.encoder import query_prompt
+from tdro.draws import TaskDraws
 from tdro.files import read_json, write_json
-from tdro.sampling import TaskDraws
+from tdro.prompts import query_prompt
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
@@ -84,17 +84,19 @@ class Plan:
 
     def places_of(self, tasks: Sequence[TrainingTask]) -> NDArray[np.int64]:
         """Returns the places of the planned rows that are among the rows of ``tasks``."""
+        by_task = np.argsort(self.task_of, kind="stable")
+        ends = np.cumsum(np.bincount(self.task_of, minlength=len(tasks)))
         found = [
-            np.flatnonzero(self.task_of == number)[
-                np.isin(self.row_of[self.task_of == number], task.rows)
-            ]
-            for number, task in enumerate(tasks)
+            places[np.isin(self.row_of[places], task.rows)]
+            for places, task in zip(np.split(by_task, ends[:-1]), tasks, strict=True)
         ]
         return np.sort(np.concatenate(found))
 
     def save(self, directory: Path) -> None:
         """Writes ``plan.json`` and ``rows.parquet``."""
-        columns = {"task": self.task_of, "row": self.row_of, "passages": list(self.passages)}
+        ends = np.arange(len(self.passages) + 1, dtype=np.int32) * self.passages.shape[1]
+        passages = pa.ListArray.from_arrays(ends, self.passages.ravel())
+        columns = {"task": self.task_of, "row": self.row_of, "passages": passages}
         pq.write_table(pa.table(columns), directory / _ROWS_FILE)
         head = {name: getattr(self, name) for name in ("tasks", "steps", "batch_size", "seed")}
         write_json(directory / _HEAD_FILE, head)
@@ -139,8 +141,8 @@ def make_plan(
     task_of = np.resize(order, total)
     row_of = np.empty(total, dtype=np.int64)
     passages = np.empty((total, 1 + negatives), dtype=np.int64)
-    for number, task in enumerate(tasks):
-        places = np.flatnonzero(task_of == number)
+    for first, number in enumerate(order):
+        task, places = tasks[number], range(first, total, len(tasks))
         draws = iter(TaskDraws(task, negatives, task_seed(seed, "plan", task.name)))
         for place, draw in zip(places, draws, strict=False):
             row_of[place] = draw.row

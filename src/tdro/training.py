@@ -26,11 +26,13 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import cos_sim
 from transformers import PrinterCallback, TrainerCallback
 
-from tdro.encoder import freeze_embeddings, query_prompt, uses_bf16
+from tdro.draws import TaskDraws, distinct_batches, quota_sequence
+from tdro.encoder import freeze_embeddings, uses_bf16
 from tdro.files import write_json
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.sampling import BlockBatchSampler, TaskDraws, distinct_batches, quota_sequence
+from tdro.prompts import query_prompt
+from tdro.sampling import BlockBatchSampler
 from tdro.settings import LearningSettings, TrainingSettings
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
@@ -89,7 +91,7 @@ def train(
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
     data = {
-        task.name: _drawn_rows(task, max(1, int(count)), settings, seed)
+        task.name: drawn_rows(task, max(1, int(count)), settings, seed)
         for task, weight, count in zip(tasks, weights, batches, strict=True)
         if weight > 0
     }
@@ -148,7 +150,7 @@ def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
     return found
 
 
-def _drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
+def drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
     """Draws ``count`` batches of a task as a dataset of numbers that reads its texts lazily."""
     draws = TaskDraws(task, settings.negatives, task_seed(seed, "training", task.name))
     batches = zip(range(count), distinct_batches(draws, settings.batch_size), strict=False)

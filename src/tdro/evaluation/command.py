@@ -8,12 +8,12 @@ from pathlib import Path
 from rich.console import Console
 from sentence_transformers import SentenceTransformer
 
-from tdro.encoder import query_prompt
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.judge import judge
 from tdro.evaluation.scores import render_scores
 from tdro.progress import stage_progress
+from tdro.prompts import query_prompt
 from tdro.training import quiet_libraries
 
 

@@ -10,12 +10,10 @@ from sentence_transformers import SentenceTransformer
 
 from tdro.encoder import autocast
 from tdro.evaluation.benchmark import Benchmark
-from tdro.evaluation.scores import score, score_table, write_run
+from tdro.evaluation.scores import SCORES_FILE, score, score_table, write_run
 from tdro.evaluation.search import search
 from tdro.files import file_name
 from tdro.progress import Tick
-
-SCORES_FILE = "scores.parquet"
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tdro.files import write_text
 if TYPE_CHECKING:
     from tdro.evaluation.benchmark import Benchmark
 
+SCORES_FILE = "scores.parquet"
 METRICS = ("nDCG@10", "R@100")
 BASELINE = "uniform"
 KEY_COLUMNS = ("retriever", "benchmark", "group", "query")

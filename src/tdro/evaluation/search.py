@@ -16,6 +16,7 @@ _DOCUMENTS_PER_CHUNK = 4096
 _QUERIES_PER_BLOCK = 1024
 _LARGEST_INDEX = 2**32 - 1
 _LOW_31_BITS = 0x7FFFFFFF
+_LOWEST_KEY = -(2**63)
 
 
 def search(
@@ -59,7 +60,7 @@ def search(
         f"a query of {benchmark.name!r}",
     )
     documents = benchmark.documents
-    best = queries.new_empty((len(names), 0), dtype=torch.int64)
+    nearest = Nearest(queries, top_k)
     for start in range(0, len(documents), _DOCUMENTS_PER_CHUNK):
         # encode_document sorts each chunk by length itself.
         texts = documents[start : start + _DOCUMENTS_PER_CHUNK]["text"]
@@ -69,12 +70,116 @@ def search(
             ),
             f"a document of {benchmark.name!r}",
         )
-        # The caller may encode under bfloat16 autocast; scores are float32 all the same.
-        with torch.autocast(queries.device.type, enabled=False):
-            best = _merge(best, queries, embeddings, start, top_k)
+        nearest.add(embeddings)
         if progress is not None:
             progress(min(start + _DOCUMENTS_PER_CHUNK, len(documents)), len(documents))
-    return _named(best.cpu(), names, benchmark)
+    return _named(*nearest.found(), names, benchmark)
+
+
+class Nearest:
+    """The documents with the highest scores for each query, of those added so far.
+
+    Documents come in chunks, in the order of the corpus. A query's lowest score so far prunes
+    every later chunk: in one that is a small part of the corpus, few scores pass. Only those that
+    pass are packed into keys and sorted, several chunks at a time.
+
+    Args:
+        queries: Unit rows in float32, (queries, width).
+        top_k: Number of documents to keep for each query.
+    """
+
+    def __init__(self, queries: Tensor, top_k: int) -> None:
+        self.added = 0
+        self._blocks = [
+            _Block(queries[row : row + _QUERIES_PER_BLOCK], top_k)
+            for row in range(0, len(queries), _QUERIES_PER_BLOCK)
+        ]
+        # One block of scores, written over again: fresh memory costs a page fault every 4 KiB.
+        self._room = queries.new_empty(0)
+
+    def add(self, embeddings: Tensor) -> None:
+        """Scores the next documents of the corpus.
+
+        Args:
+            embeddings: Unit rows in float32, (documents, width).
+        """
+        documents = embeddings.to(self._room.device).T
+        # The caller may encode under bfloat16 autocast; scores are float32 all the same.
+        with torch.autocast(self._room.device.type, enabled=False):
+            for block in self._blocks:
+                size = len(block.queries) * len(embeddings)
+                if len(self._room) < size:
+                    self._room = self._room.new_empty(size)
+                scores = self._room[:size].view(len(block.queries), len(embeddings))
+                block.add(torch.mm(block.queries, documents, out=scores), self.added)
+        self.added += len(embeddings)
+
+    def found(self) -> tuple[Tensor, Tensor]:
+        """Returns scores and document numbers on the CPU, best first, (queries, at most top_k)."""
+        return _unpack(torch.cat([block.merged() for block in self._blocks]).cpu())
+
+
+class _Block:
+    """Some queries, their best keys, and the keys that wait to be merged with them."""
+
+    def __init__(self, queries: Tensor, top_k: int) -> None:
+        self.queries = queries
+        self.top_k = top_k
+        self._seen = 0
+        self._best = queries.new_empty((len(queries), 0), dtype=torch.int64)
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, scores: Tensor, start: int) -> None:
+        """Keeps the scores that may be among the best, (queries, documents).
+
+        Args:
+            scores: Scores of the next documents, overwritten after the call.
+            start: Number of the first of them.
+        """
+        rows, columns = _places(self._passing(scores))
+        self._waiting.append((rows, _keys(scores[rows, columns], columns + start)))
+        self._seen += scores.shape[1]
+        waiting = sum(len(keys) for _, keys in self._waiting)
+        if self._best.shape[1] < self.top_k or 2 * waiting > self._best.numel():
+            self.merged()
+
+    def merged(self) -> Tensor:
+        """Returns the best keys so far in falling order, (queries, at most top_k)."""
+        if self._waiting:
+            rows, keys = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
+            self._waiting = []
+            both = torch.cat([self._best, _lines(rows, keys, len(self.queries))], dim=1)
+            self._best = both.topk(min(self.top_k, self._seen), dim=1).values
+        return self._best
+
+    def _passing(self, scores: Tensor) -> Tensor:
+        """Tells which scores may be among the best; errs on the side of telling too many."""
+        if self._best.shape[1] == self.top_k:
+            # Of equal scores the earlier document stays, so a later one has to be better.
+            return scores > _unpack(self._best[:, -1:])[0]
+        if scores.shape[1] <= self.top_k:
+            return torch.ones_like(scores, dtype=torch.bool)
+        return scores >= scores.topk(self.top_k, dim=1).values[:, -1:]
+
+
+def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns rows and columns where a mask is true, like ``nonzero``, faster where few are."""
+    if mask.shape[1] % 8:
+        mask = torch.nn.functional.pad(mask, (0, -mask.shape[1] % 8))
+    words = mask.view(torch.int64)
+    rows, columns = words.nonzero(as_tuple=True)
+    hits, offsets = words[rows, columns].view(torch.bool).view(-1, 8).nonzero(as_tuple=True)
+    return rows[hits], 8 * columns[hits] + offsets
+
+
+def _lines(rows: Tensor, keys: Tensor, count: int) -> Tensor:
+    """Puts the keys of each of ``count`` rows on a line, filled up with the lowest key."""
+    order = rows.argsort()
+    counts = torch.bincount(rows, minlength=count)
+    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows[order]]
+    lines = keys.new_full((count, int(counts.max())), _LOWEST_KEY)
+    lines[rows[order], place] = keys[order]
+    return lines
 
 
 def _unit(embeddings: Tensor, what: str) -> Tensor:
@@ -86,29 +191,6 @@ def _unit(embeddings: Tensor, what: str) -> Tensor:
             "it diverged, so train it again with a smaller learning rate."
         )
     return rows
-
-
-def _merge(best: Tensor, queries: Tensor, embeddings: Tensor, start: int, top_k: int) -> Tensor:
-    """Merges a chunk of documents into the best keys so far.
-
-    Args:
-        best: Keys of the best documents so far, int64, (queries, at most top_k).
-        queries: Unit rows, (queries, width).
-        embeddings: Unit rows, (documents of the chunk, width).
-        start: Number of the chunk's first document.
-        top_k: Number of keys to keep.
-
-    Returns:
-        The largest keys of both, in falling order, (queries, at most top_k).
-    """
-    numbers = torch.arange(start, start + len(embeddings), device=queries.device)
-    transposed = embeddings.to(queries.device).T
-    merged = []
-    for row in range(0, len(queries), _QUERIES_PER_BLOCK):
-        block = slice(row, row + _QUERIES_PER_BLOCK)
-        keys = torch.cat([best[block], _keys(queries[block] @ transposed, numbers)], dim=1)
-        merged.append(keys.topk(min(top_k, keys.shape[1]), dim=1).values)
-    return torch.cat(merged)
 
 
 def _keys(scores: Tensor, numbers: Tensor) -> Tensor:
@@ -134,8 +216,9 @@ def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
     return bits.view(torch.float32), _LARGEST_INDEX - (keys & _LARGEST_INDEX)
 
 
-def _named(best: Tensor, names: Sequence[str], benchmark: Benchmark) -> dict[str, dict[str, float]]:
-    scores, numbers = _unpack(best)
+def _named(
+    scores: Tensor, numbers: Tensor, names: Sequence[str], benchmark: Benchmark
+) -> dict[str, dict[str, float]]:
     ids = benchmark.documents.data.column("id").take(numbers.flatten().numpy()).to_pylist()
     width = numbers.shape[1]
     return {

@@ -9,6 +9,9 @@ import pyarrow as pa
 from tdro.learning.losses import Floats
 from tdro.learning.trajectory import ZERO_LOSS, distance, pivot
 
+# The table that tdro.reference.write_by_task writes; named here because reading it needs no torch.
+BY_TASK_FILE = "by_task.parquet"
+
 # The mixture is settled when its last tenth of steps moved it less than this share of its way:
 # at constant speed it would be a tenth.
 _SETTLED = 0.05

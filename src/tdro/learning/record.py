@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tdro.errors import InputError
 from tdro.files import read_json
+from tdro.learning.growing import Growing
 from tdro.learning.losses import Floats, RowLosses
 
 RECORD_FILE = "row_losses.parquet"
@@ -36,11 +37,11 @@ class LossRecord:
     tasks: tuple[str, ...]
     accumulation: int
     reference_of_task: Floats | None = None
-    micro_batches: tuple[RowLosses, ...] = ()
+    micro_batches: Sequence[RowLosses] = ()
 
     def extended(self, step: list[RowLosses]) -> "LossRecord":
         """Adds a step."""
-        return replace(self, micro_batches=(*self.micro_batches, *step))
+        return replace(self, micro_batches=Growing.of(self.micro_batches).extended(step))
 
     def means(self) -> Floats:
         """Returns ``reference_of_task``, out of the recorded rows where it was not recorded."""
@@ -52,7 +53,7 @@ class LossRecord:
     def steps(self) -> Iterator[tuple[RowLosses, ...]]:
         """Yields the micro-batches of each step."""
         for start in range(0, len(self.micro_batches), self.accumulation):
-            yield self.micro_batches[start : start + self.accumulation]
+            yield tuple(self.micro_batches[start : start + self.accumulation])
 
     def save(self, path: Path) -> None:
         """Writes the record: one line a row in Parquet, or lists by micro-batch in JSON.

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tdro.files import read_json, write_json
+from tdro.learning.growing import Growing
 from tdro.learning.losses import Floats, RowLosses
 from tdro.learning.measures import Measure, RowMeasure
 from tdro.learning.method import Method
@@ -69,12 +70,12 @@ class Trajectory:
 
     tasks: tuple[str, ...]
     state: TaskWeights
-    steps: tuple[Step, ...]
+    steps: Sequence[Step]
 
     @classmethod
     def start(cls, tasks: Sequence[str]) -> "Trajectory":
         """Returns the trajectory before the first step."""
-        return cls(tuple(tasks), TaskWeights.uniform(len(tasks)), ())
+        return cls(tuple(tasks), TaskWeights.uniform(len(tasks)), Growing())
 
     def advanced(
         self, method: Method, micro_batches: Sequence[RowLosses], ema_decay: float
@@ -117,7 +118,7 @@ class Trajectory:
             under_cut=mean(under_cut),
             zero_loss=mean(losses.proxy < ZERO_LOSS),
         )
-        return replace(self, state=state, steps=(*self.steps, step))
+        return replace(self, state=state, steps=Growing.of(self.steps).extended([step]))
 
     def moved(self, steps: int) -> float:
         """Returns how far the EMA weights moved in the last so many steps (total variation)."""
@@ -158,7 +159,7 @@ class Trajectory:
             Step(**{name: values[place] for name, values in columns.items()})
             for place in range(count)
         ]
-        return cls(tasks, TaskWeights.from_json(state), tuple(steps))
+        return cls(tasks, TaskWeights.from_json(state), Growing(steps))
 
     def table(self) -> pa.Table:
         """Returns the steps in long form: step from 1, task, and the columns of :class:`Step`."""

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from tdro.errors import InputError
 from tdro.evaluation.scores import KEY_COLUMNS
 from tdro.files import read_json
+from tdro.learning.diagnosis import BY_TASK_FILE
 from tdro.learning.trajectory import STEP_COLUMNS
 
 MIXTURES = ("last", "mean", "ema")
@@ -119,7 +120,7 @@ def load_run(directory: Path) -> RunRecord:
         },
         trajectory=_read_table(directory / "mixture" / "trajectory.parquet", TRAJECTORY_COLUMNS),
         reference_by_task=_read_table(
-            directory / "reference_losses" / "by_task.parquet", BY_TASK_COLUMNS
+            directory / "reference_losses" / BY_TASK_FILE, BY_TASK_COLUMNS
         ),
         samplings=tuple(
             _read_sampling(path) for path in sorted(directory.glob("retrievers/*/sampling.json"))

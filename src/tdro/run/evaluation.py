@@ -8,16 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tdro.encoder import query_prompt
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import Benchmark, load_benchmark
 from tdro.evaluation.holdout import write_holdout
-from tdro.evaluation.judge import SCORES_FILE, judge
+from tdro.evaluation.scores import SCORES_FILE
 from tdro.files import digest, file_name
 from tdro.progress import Tick
+from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
 from tdro.run.context import Context
-from tdro.run.models import load_model
 from tdro.stages import Stage, file_identity, fingerprint_of
 from tdro.tasks.training import TrainingTask
 
@@ -81,9 +80,11 @@ def complete_scores(
     }
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
-        judge(
+        from tdro.run import work as at_work
+
+        at_work.judge(
             name,
-            load_model(model_at),
+            at_work.load_model(model_at),
             benchmarks,
             directory,
             prompts=prompts,

@@ -8,11 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
-from transformers.integrations import integration_utils
 
 from tdro.errors import InputError
-from tdro.evaluation.judge import SCORES_FILE
-from tdro.evaluation.scores import render_scores
+from tdro.evaluation.scores import SCORES_FILE, render_scores
 from tdro.files import write_text
 from tdro.recipe import Recipe
 from tdro.report.page import write_report
@@ -22,7 +20,6 @@ from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_reference, complete_retriever
 from tdro.stages import RunDirectory
 from tdro.tables import mixture_table
-from tdro.training import quiet_libraries
 
 _RECIPE_FILE = "recipe.yaml"
 
@@ -43,7 +40,6 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
         InputError: Something in the recipe's files is wrong, or another process is at work in
             the directory.
     """
-    quiet_libraries()
     _check_trackers(recipe)
     with _alone(root):
         write_text(root / _RECIPE_FILE, recipe.to_yaml())
@@ -62,6 +58,10 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
 
 
 def _check_trackers(recipe: Recipe) -> None:
+    if not recipe.report_to:
+        return
+    from transformers.integrations import integration_utils
+
     known = integration_utils.get_available_reporting_integrations()  # type: ignore[no-untyped-call]
     for name in recipe.report_to:
         if name not in known:

@@ -8,28 +8,17 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from tdro.encoder import freeze_embeddings
 from tdro.errors import InputError
-from tdro.learning.diagnosis import diagnose
-from tdro.learning.trainer import learn_weights
+from tdro.learning.diagnosis import BY_TASK_FILE, diagnose
 from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
-from tdro.reference import (
-    BY_TASK_FILE,
-    Share,
-    held_out_plan,
-    load_losses,
-    score_plan,
-    write_by_task,
-)
 from tdro.run.context import NOT_INPUTS, Context
-from tdro.run.models import complete_encoder, complete_folds, complete_reference, load_model
+from tdro.run.models import complete_encoder, complete_folds, complete_reference
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
-from tdro.training import read_trained_rows
 
 _KINDS = ("last", "mean", "ema")
 
@@ -48,20 +37,21 @@ def complete_mixture(context: Context) -> Path:
     tasks = [item.task for item in context.tasks_for(recipe.proxy)]
     references = _references(context)
     plan_at = _plan(context)
-    plan = Plan.load(plan_at)
-    losses_at = _reference_losses(context, references, plan_at, plan, tasks)
+    losses_at = _reference_losses(context, references, plan_at, tasks)
     encoder = complete_encoder(context, "proxy", recipe.proxy)
     details = learning.model_dump(exclude=NOT_INPUTS)
 
     def learn(directory: Path, tick: Tick) -> dict[str, Any]:
-        proxy = load_model(encoder)
+        from tdro.run import work as at_work
+
+        proxy = at_work.load_model(encoder)
         if recipe.proxy.freeze_embeddings:
-            freeze_embeddings(proxy)
-        learned = learn_weights(
+            at_work.freeze_embeddings(proxy)
+        learned = at_work.learn_weights(
             proxy,
-            plan,
+            Plan.load(plan_at),
             tasks,
-            load_losses(losses_at),
+            at_work.load_losses(losses_at),
             learning,
             directory,
             precision=recipe.proxy.precision,
@@ -76,8 +66,8 @@ def complete_mixture(context: Context) -> Path:
         kept = Mixture.load(directory / f"{learning.keeps}.json")
         kept.top("0.7").save(directory / "top-0.7.json")
         steps = len(learned.trajectory.steps)
-        saved = {"steps_saved": plan.steps - steps} if steps < plan.steps else {}
-        return {"steps": steps, "rows": steps * plan.batch_size, **saved}
+        saved = {"steps_saved": learning.steps - steps} if steps < learning.steps else {}
+        return {"steps": steps, "rows": steps * learning.batch_size, **saved}
 
     inputs = {
         "plan": fingerprint_of(plan_at),
@@ -139,7 +129,6 @@ def _reference_losses(
     context: Context,
     references: Sequence[_Reference],
     plan_at: Path,
-    plan: Plan,
     tasks: Sequence[Task],
 ) -> Path:
     recipe = context.recipe
@@ -148,21 +137,25 @@ def _reference_losses(
         "chunk_tokens": recipe.learning.chunk_tokens,
         "precision": recipe.proxy.precision,
     }
-    held = held_out_plan(context.tasks, recipe.learning.negatives, recipe.seed)
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        from tdro.run import work as at_work
+
+        plan = Plan.load(plan_at)
+        held = at_work.held_out_plan(context.tasks, recipe.learning.negatives, recipe.seed)
         shares = [
-            Share(load_model(item.folder), plan.places_of(item.scores)) for item in references
+            at_work.Share(at_work.load_model(item.folder), plan.places_of(item.scores))
+            for item in references
         ]
-        score_plan(shares, plan, tasks, directory, **options, tick=tick)
+        at_work.score_plan(shares, plan, tasks, directory, **options, tick=tick)
         trained, further = [], None
         if len(shares) == 1:
-            trained = read_trained_rows(references[0].folder)
+            trained = at_work.read_trained_rows(references[0].folder)
             further = directory / "held_out"
             further.mkdir(exist_ok=True)
-            everything = [Share(shares[0].model, np.arange(len(held.task_of)))]
-            score_plan(everything, held, tasks, further, **options, tick=tick)
-        write_by_task(directory, plan, trained, held, further)
+            everything = [at_work.Share(shares[0].model, np.arange(len(held.task_of)))]
+            at_work.score_plan(everything, held, tasks, further, **options, tick=tick)
+        at_work.write_by_task(directory, plan, trained, held, further)
         return {"rows": len(plan.task_of) + (len(held.task_of) if further else 0)}
 
     inputs = {

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sentence_transformers import SentenceTransformer
-
-from tdro.encoder import build_encoder, query_prompt
 from tdro.files import file_name
 from tdro.mixture import Mixture
 from tdro.progress import Tick
+from tdro.prompts import query_prompt
 from tdro.run.context import NOT_INPUTS, Context
 from tdro.settings import EncoderSettings, TrainingSettings
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask, halves
-from tdro.training import MODEL_FOLDER, train
 
 
 def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> Path:
@@ -26,8 +23,10 @@ def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> 
     }
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
-        model = build_encoder(settings, prompts)
-        model.save(str(directory / MODEL_FOLDER))
+        from tdro.run import work as at_work
+
+        model = at_work.build_encoder(settings, prompts)
+        model.save(str(directory / at_work.MODEL_FOLDER))
         return {"parameters": sum(weight.numel() for weight in model.parameters())}
 
     # Two roles with the same settings start from the same numbers, whatever their names.
@@ -70,11 +69,6 @@ def complete_retriever(context: Context, name: str, mixture: Mixture) -> Path:
     )
 
 
-def load_model(trained: Path) -> SentenceTransformer:
-    """Reads the model that a finished stage left."""
-    return SentenceTransformer(str(trained / MODEL_FOLDER), local_files_only=True)
-
-
 def _reference(
     context: Context,
     name: str,
@@ -110,9 +104,11 @@ def _trained(
     more_inputs: dict[str, Any],
 ) -> Path:
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
-        return train(
+        from tdro.run import work as at_work
+
+        return at_work.train(
             name,
-            encoder / MODEL_FOLDER,
+            encoder / at_work.MODEL_FOLDER,
             tasks,
             mixture,
             settings,
