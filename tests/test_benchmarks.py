@@ -55,3 +55,31 @@ def test_seeds_are_compared(task_folder, tiny_llm, tmp_path):
     assert set(found["weights"]) == {"alpha", "beta", "gamma", "tiny"}
     assert all(len(weights) == 2 for weights in found["weights"].values())
     assert len(found["noise"]) == 6
+
+
+@pytest.mark.parametrize("layers", [(), ("--layers", 2)])
+def test_a_step_is_timed_against_the_plain_form(task_folder, tiny_llm, tmp_path, layers):
+    told = tmp_path / "told.json"
+    options = ("--batch-size", 4, "--window", 2, "--runs", 5, "--threads", 1, "--json", told)
+    run("speed/step.py", task_folder, tiny_llm, *options, *layers)
+    figures = json.loads(told.read_text())["figures"]
+    assert set(figures["ratios"]) == {"reference counted", "reference reused"}
+    assert len(figures["seconds"]["plain step"]) == 5
+
+
+def test_reference_losses_are_timed_against_row_by_row(task_folder, tiny_llm, tmp_path):
+    told = tmp_path / "told.json"
+    options = ("--batch-size", 4, "--steps", 3, "--runs", 5, "--threads", 1, "--json", told)
+    run("speed/reference_losses.py", task_folder, tiny_llm, *options)
+    figures = json.loads(told.read_text())["figures"]
+    assert figures["difference"] < 1e-3
+    assert figures["ratio"]["min"] > 0
+
+
+def test_a_step_is_set_against_its_matrix_products(task_folder, tiny_llm, tmp_path):
+    told = tmp_path / "told.json"
+    options = ("--layers", 1, 2, "--batch-size", 4, "--runs", 5, "--threads", 1, "--json", told)
+    run("speed/limit.py", task_folder, tiny_llm, *options)
+    by_layers = json.loads(told.read_text())["figures"]["by_layers"]
+    assert set(by_layers) == {"1", "2"}
+    assert len(by_layers["2"]["heaviest"]) == 10
