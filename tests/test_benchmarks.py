@@ -90,6 +90,44 @@ def test_growth_is_fitted(tmp_path):
 
 def test_training_is_set_against_the_trainers_own_sampler(task_folder, tiny_llm, tmp_path):
     sizes = ("--steps", 3, "--tasks", 2, "--batch-size", 4)
-    found = told(tmp_path, "training", tiny_llm, task_folder, *sizes, "--runs", 5)
+    found = told(tmp_path, "training", task_folder, tiny_llm, *sizes, "--runs", 5)
     assert found["ratio"]["median"] > 0
     assert len(found["seconds"]["tdro"]["input"]) == 5
+
+
+@pytest.mark.parametrize("layers", [(), ("--layers", 2)])
+def test_a_step_is_timed_against_the_plain_form(task_folder, tiny_llm, tmp_path, layers):
+    options = ("--batch-size", 4, "--window", 2, "--runs", 5, *layers)
+    found = told(tmp_path, "step", task_folder, tiny_llm, *options)
+    assert set(found["ratios"]) == {"reference counted", "reference reused"}
+    assert len(found["seconds"]["plain step"]) == 5
+
+
+def test_reference_losses_are_timed_against_row_by_row(task_folder, tiny_llm, tmp_path):
+    options = ("--batch-size", 4, "--steps", 3, "--runs", 5)
+    found = told(tmp_path, "reference_losses", task_folder, tiny_llm, *options)
+    assert found["difference"] < 1e-3
+    assert found["ratio"]["min"] > 0
+
+
+def test_a_step_is_set_against_its_matrix_products(task_folder, tiny_llm, tmp_path):
+    options = ("--layers", 1, 2, "--batch-size", 4, "--runs", 5)
+    by_layers = told(tmp_path, "limit", task_folder, tiny_llm, *options)["by_layers"]
+    assert set(by_layers) == {"1", "2"}
+    assert len(by_layers["2"]["heaviest"]) == 10
+
+
+def test_frozen_embeddings_are_compared(task_folder, tiny_llm, tmp_path):
+    training = {"steps": 2, "batch_size": 8, "learning_rate": 1e-3}
+    recipe = {
+        "tasks": {"folder": str(task_folder)},
+        "holdout": 5,
+        "model": {"name_or_path": str(tiny_llm), "layers": 1},
+        "reference": training,
+        "learning": {"steps": 2, "batch_size": 8, "negatives": 2},
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    found = told(tmp_path, "frozen", path, "--runs", 5, "--work", tmp_path / "work")
+    assert len(found["sides"]["frozen"]) == 5
+    assert found["total variation, frozen ~ trained, same seed"]["max"] < 1

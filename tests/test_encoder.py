@@ -6,7 +6,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from tdro.encoder import TokenBatch, build_encoder, uses_bf16
+from tdro.encoder import TokenBatch, _cuts, build_encoder, uses_bf16
 from tdro.errors import InputError
 from tdro.prompts import query_prompt
 from tdro.settings import EncoderSettings
@@ -120,6 +120,31 @@ def test_a_token_batch_embeds_as_the_model_does(tiny_llm, kind):
         with torch.no_grad():
             found = tokens.embed(model, np.array([3, 0, 4, 1, 2, 0]), chunk)
         np.testing.assert_allclose(found.numpy(), wanted[[3, 0, 4, 1, 2, 0]], atol=1e-5)
+
+
+def test_gradients_do_not_depend_on_how_many_passes_there_are(tiny_llm):
+    model = build_encoder(settings(tiny_llm)).double()
+    tokens = TokenBatch(model, ["badle", LONG], ["fesin goran", LONG, "b"])
+    found = []
+    for chunk in (1, 10_000):
+        model.zero_grad()
+        target = torch.arange(32.0, dtype=torch.double)
+        (tokens.embed(model, np.arange(5), chunk) @ target).square().sum().backward()
+        found.append([parameter.grad.clone() for parameter in model.parameters()])
+    table = model[0].auto_model.get_input_embeddings()
+    assert not table._forward_hooks
+    assert table.weight.grad.abs().sum() > 0
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
+
+
+def test_passes_cover_the_texts_in_order_and_are_bounded():
+    lengths = np.sort(np.random.default_rng(0).integers(1, 129, 300))[::-1]
+    cuts = _cuts(lengths, 1024)
+    assert np.concatenate([np.arange(*cut) for cut in cuts]).tolist() == list(range(300))
+    padded = [lengths[start] * (end - start) for start, end in cuts]
+    assert max(padded) <= 1024
+    assert sum(padded) < 1.1 * lengths.sum()
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ SIDES = ("tdro", "sentence-transformers")
 def main() -> None:
     """Prepares rows, trains with both in turn and prints the figures."""
     parser = arguments(__doc__, runs=5)
-    parser.add_argument("model", help="a GGUF file or a folder of a model")
     parser.add_argument("data", type=Path, help="a folder of tasks")
+    parser.add_argument("model", help="a GGUF file or a folder of a model")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--steps", type=int, default=12, help="steps of a run")
     parser.add_argument("--batch-size", type=int, default=16)

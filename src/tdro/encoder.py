@@ -28,6 +28,9 @@ from transformers import (
 from tdro.errors import InputError, require
 from tdro.settings import EncoderSettings
 
+# What a forward pass costs beside its tokens, in tokens; on a CPU, 32 to 128 are equally good.
+_PASS_TOKENS = 64
+
 
 def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = None) -> Any:
     """Builds the embedding model that the settings describe.
@@ -180,8 +183,9 @@ def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tenso
 
 def freeze_embeddings(model: SentenceTransformer) -> None:
     """Leaves the token embeddings of a transformer as they are in training."""
-    transformer: Any = model[0]
-    transformer.auto_model.get_input_embeddings().requires_grad_(False)
+    table = _input_embeddings(model)
+    if table is not None:
+        table.requires_grad_(False)
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:
@@ -256,13 +260,12 @@ class TokenBatch:
             whole: torch.Tensor = model(self._features(texts, _device(model)))["sentence_embedding"]
             return whole
         order = np.argsort(-self.lengths[texts], kind="stable")
-        chunks, start = [], 0
-        while start < len(order):
-            longest = max(1, int(self.lengths[texts[order[start]]]))
-            end = start + max(1, chunk_tokens // longest)
-            features = self._features(texts[order[start:end]], _device(model))
-            chunks.append(model(features)["sentence_embedding"])
-            start = end
+        passes = [
+            self._features(texts[order[start:end]], _device(model))
+            for start, end in _cuts(self.lengths[texts[order]], chunk_tokens)
+        ]
+        with _looked_up_once(model, [features["input_ids"] for features in passes]):
+            chunks = [model(features)["sentence_embedding"] for features in passes]
         place = torch.from_numpy(np.argsort(order, kind="stable"))
         embeddings: torch.Tensor = torch.cat(chunks)[place.to(chunks[0].device)]
         return embeddings
@@ -284,6 +287,66 @@ class TokenBatch:
             "input_ids": padded.to(device),
             "attention_mask": mask.long().to(device),
         }
+
+
+def _cuts(lengths: NDArray[np.int64], most: int) -> list[tuple[int, int]]:
+    """Cuts texts, longest first, into the forward passes that cost least.
+
+    A pass costs its padded tokens and what a pass costs by itself; texts of one length are cut only
+    where ``most`` padded tokens (one text at least) would be passed.
+
+    Returns:
+        Start and end of each pass.
+    """
+    firsts = np.flatnonzero(np.diff(lengths, prepend=-1))
+    ends = np.append(firsts[1:], len(lengths))
+    # least[n] is the cost of the n greatest lengths, begins[n - 1] where their last pass starts.
+    least = np.zeros(len(firsts) + 1)
+    begins = np.empty(len(firsts), dtype=np.int64)
+    for last, end in enumerate(ends):
+        starts = firsts[: last + 1]
+        costs = least[: last + 1] + lengths[starts] * (end - starts) + _PASS_TOKENS
+        begins[last], least[last + 1] = costs.argmin(), costs.min()
+    cuts: list[tuple[int, int]] = []
+    group = len(firsts)
+    while group:
+        start, end = int(firsts[begins[group - 1]]), int(ends[group - 1])
+        texts = max(1, most // max(1, int(lengths[start])))
+        cuts[:0] = [(place, min(place + texts, end)) for place in range(start, end, texts)]
+        group = int(begins[group - 1])
+    return cuts
+
+
+@contextlib.contextmanager
+def _looked_up_once(model: torch.nn.Module, passes: list[torch.Tensor]) -> Iterator[None]:
+    """Lets several forward passes share one look-up in the table of input embeddings.
+
+    Each look-up of its own would cost a dense gradient of the whole table, which for a model of few
+    layers is most of its parameters.
+    """
+    table = _input_embeddings(model)
+    trained = table is not None and any(weight.requires_grad for weight in table.parameters())
+    if table is None or not trained or len(passes) < 2 or not torch.is_grad_enabled():
+        yield
+        return
+    distinct = torch.unique(torch.cat([tokens.flatten() for tokens in passes]))
+    rows = table(distinct)
+
+    def instead(module: torch.nn.Module, given: tuple[torch.Tensor, ...], found: Any) -> Any:
+        return torch.nn.functional.embedding(torch.searchsorted(distinct, given[0]), rows)
+
+    hook = table.register_forward_hook(instead)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _input_embeddings(model: torch.nn.Module) -> torch.nn.Module | None:
+    inner: Any = getattr(model, "module", model)
+    found = getattr(getattr(inner[0], "auto_model", None), "get_input_embeddings", None)
+    table: torch.nn.Module | None = found() if found else None
+    return table
 
 
 def _bag_lengths(features: dict[str, Any]) -> torch.Tensor:

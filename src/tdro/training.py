@@ -232,6 +232,8 @@ def training_arguments(
 
 def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> None:
     """Trains from the last complete checkpoint in ``directory``, then removes the checkpoints."""
+    # For the examples of a model card it would read thousands of rows one by one.
+    trainer.model.model_card_data.generate_widget_examples = False
     # Without its bar the trainer prints every log line; the stage's own bar shows them.
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(directory)

@@ -124,6 +124,48 @@ def learn_weights(
         InputError: The batch size is no multiple of processes times micro-batches.
         ValueError: The settings leave the learning rate or the temperature open.
     """
+    trainer = mixture_trainer(
+        proxy,
+        plan,
+        tasks,
+        reference,
+        settings,
+        directory,
+        precision=precision,
+        tick=tick,
+        measure=measure,
+        rule=rule,
+        report_to=report_to,
+    )
+    checkpoint = last_checkpoint(directory)
+    if checkpoint:
+        trainer.learned = Learned.load(checkpoint)
+    if _settled(settings, trainer.learned.trajectory):
+        remove_checkpoints(trainer, directory)
+        return trainer.learned
+    trainer.add_callback(_StopWhenSettled(trainer))
+    # Added last, so that the mark is made when the trajectory has been saved too.
+    trainer.add_callback(_SaveLearned(trainer))
+    trainer.add_callback(CompleteCheckpoints())
+    run_trainer(trainer, directory)
+    return trainer.learned
+
+
+def mixture_trainer(
+    proxy: SentenceTransformer,
+    plan: Plan,
+    tasks: Sequence[Task],
+    reference: NDArray[np.float64],
+    settings: LearningSettings,
+    directory: Path,
+    *,
+    precision: str,
+    tick: Tick,
+    measure: Measure | None = None,
+    rule: UpdateRule | None = None,
+    report_to: Sequence[str] = (),
+) -> "MixtureTrainer":
+    """Returns the trainer of :func:`learn_weights` before its first step; same arguments."""
     if settings.learning_rate is None or settings.temperature is None:
         raise ValueError("learn_weights needs settings with a learning_rate and a temperature.")
     arguments = training_arguments(
@@ -154,24 +196,11 @@ def learn_weights(
     reference_of_task = everything.task_means(reference)
     method = method_of(settings, reference_of_task)
     trainer.method = replace(method, measure=measure or method.measure, rule=rule or method.rule)
-    checkpoint = last_checkpoint(directory)
-    trainer.learned = (
-        Learned.load(checkpoint)
-        if checkpoint
-        else Learned(
-            Trajectory.start(plan.tasks),
-            LossRecord(plan.tasks, settings.accumulation, reference_of_task),
-        )
+    trainer.learned = Learned(
+        Trajectory.start(plan.tasks),
+        LossRecord(plan.tasks, settings.accumulation, reference_of_task),
     )
-    if _settled(settings, trainer.learned.trajectory):
-        remove_checkpoints(trainer, directory)
-        return trainer.learned
-    trainer.add_callback(_StopWhenSettled(trainer))
-    # Added last, so that the mark is made when the trajectory has been saved too.
-    trainer.add_callback(_SaveLearned(trainer))
-    trainer.add_callback(CompleteCheckpoints())
-    run_trainer(trainer, directory)
-    return trainer.learned
+    return trainer
 
 
 def _rows_of_a_process(settings: LearningSettings, processes: int) -> int:
