@@ -28,7 +28,8 @@ from transformers import (
 from tdro.errors import InputError, require
 from tdro.settings import EncoderSettings
 
-# What a forward pass costs beside its tokens, in tokens; on a CPU, 32 to 128 are equally good.
+# What a forward pass costs beside its tokens, in tokens. 32 rows of 8 passages, 47 tokens a text on
+# average, are then embedded in about 15 passes with 4 % padding.
 _PASS_TOKENS = 64
 
 
