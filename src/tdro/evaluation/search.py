@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _DOCUMENTS_PER_CHUNK = 4096
 _QUERIES_PER_BLOCK = 1024
+_GROUP = 8
 _LARGEST_INDEX = 2**32 - 1
 _LOW_31_BITS = 0x7FFFFFFF
 _LOWEST_KEY = -(2**63)
@@ -137,7 +138,8 @@ class _Block:
             start: Number of the first of them.
         """
         rows, columns = _places(self._passing(scores))
-        self._waiting.append((rows, _keys(scores[rows, columns], columns + start)))
+        passed = scores.flatten().index_select(0, rows * scores.shape[1] + columns)
+        self._waiting.append((rows, _keys(passed, columns + start)))
         self._seen += scores.shape[1]
         waiting = sum(len(keys) for _, keys in self._waiting)
         if self._best.shape[1] < self.top_k or 2 * waiting > self._best.numel():
@@ -159,17 +161,24 @@ class _Block:
             return scores > _unpack(self._best[:, -1:])[0]
         if scores.shape[1] <= self.top_k:
             return torch.ones_like(scores, dtype=torch.bool)
-        return scores >= scores.topk(self.top_k, dim=1).values[:, -1:]
+        groups = scores.shape[1] // _GROUP
+        tops = scores
+        if groups >= self.top_k:
+            # As many groups as are wanted hold a score this high; few more scores are as high.
+            tops = scores[:, : groups * _GROUP].unflatten(1, (_GROUP, groups)).amax(dim=1)
+        return scores >= tops.topk(self.top_k, dim=1).values[:, -1:]
 
 
 def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Returns rows and columns where a mask is true, like ``nonzero``, faster where few are."""
     if mask.shape[1] % 8:
         mask = torch.nn.functional.pad(mask, (0, -mask.shape[1] % 8))
-    words = mask.view(torch.int64)
-    rows, columns = words.nonzero(as_tuple=True)
-    hits, offsets = words[rows, columns].view(torch.bool).view(-1, 8).nonzero(as_tuple=True)
-    return rows[hits], 8 * columns[hits] + offsets
+    words = mask.view(torch.int64).flatten()
+    hits = words.nonzero().flatten()
+    bits = words.index_select(0, hits).view(torch.bool).nonzero().flatten()
+    places = 8 * hits.index_select(0, bits >> 3) + (bits & 7)
+    rows = places // mask.shape[1]
+    return rows, places - rows * mask.shape[1]
 
 
 def _lines(rows: Tensor, keys: Tensor, count: int) -> Tensor:
