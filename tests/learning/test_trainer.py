@@ -55,19 +55,21 @@ def test_a_signal_that_is_not_finite_names_the_task():
         Trajectory.start("ab").advanced(method_of(LearningSettings(), np.ones(2)), [losses], 0.9)
 
 
+def proxy_settings(tiny_llm):
+    return EncoderSettings(name_or_path=str(tiny_llm), layers=2, precision="fp32")
+
+
 @pytest.fixture
 def learn(training_tasks, tiny_llm, tmp_path):
-    def run(name="run", double=False, order=(0, 1, 2, 3), **options):
+    def run(name="run", double=False, order=(0, 1, 2, 3), steps=6, proxy=None, **options):
         told = {key: options.pop(key) for key in ("tick", "report_to") if key in options}
         tasks = [training_tasks[place] for place in order]
-        plan = make_plan(tasks, steps=6, batch_size=8, negatives=2, seed=0)
+        plan = make_plan(tasks, steps=steps, batch_size=8, negatives=2, seed=0)
         reference = np.random.default_rng(0).uniform(0.5, 2, len(plan.task_of))
-        given = {"steps": 6, "batch_size": 8, "negatives": 2, "learning_rate": 1e-3}
+        given = {"steps": steps, "batch_size": 8, "negatives": 2, "learning_rate": 1e-3}
         settings = LearningSettings(**{**given, "temperature": 0.05, "save_every": 2, **options})
         torch.manual_seed(0)
-        proxy = build_encoder(
-            EncoderSettings(name_or_path=str(tiny_llm), layers=2, precision="fp32")
-        )
+        proxy = proxy or build_encoder(proxy_settings(tiny_llm))
         if double:
             proxy.double()
         directory = tmp_path / name
@@ -100,6 +102,23 @@ def test_learning_moves_the_weights_and_records_every_step(learn):
     proxy_loss = np.stack([step.proxy_loss for step in trajectory.steps])
     assert np.isfinite(proxy_loss).all()
     assert (np.diff(proxy_loss, axis=0) != 0).all()
+
+
+@pytest.mark.parametrize("method", ["tdro", "tdro-released"])
+def test_the_proxy_learns(learn, tiny_llm, method):
+    settings = EncoderSettings(name_or_path=str(tiny_llm), kind="static")
+    proxy = build_encoder(settings)
+    learned = learn(proxy=proxy, method=method, steps=40, learning_rate=0.05, eta=0.001)
+    loss = [part.proxy.mean() for part in learned.record.micro_batches]
+    assert np.mean(loss[-10:]) < 0.6 * np.mean(loss[:10])
+
+
+def test_every_weight_of_the_proxy_moves(learn, tiny_llm):
+    proxy = build_encoder(proxy_settings(tiny_llm))
+    start = {name: weight.detach().clone() for name, weight in proxy.named_parameters()}
+    learn(proxy=proxy)
+    for name, weight in proxy.named_parameters():
+        assert not weight.equal(start[name]), name
 
 
 @pytest.mark.parametrize("method", ["tdro-pooled", "tdro", "tdro-paper", "group-dro", "doremi"])
@@ -226,9 +245,7 @@ def test_a_mixture_is_learned_in_one_call_with_ones_own_measure_and_rule(
     from tdro import learn_mixture
 
     def model():
-        return build_encoder(
-            EncoderSettings(name_or_path=str(tiny_llm), layers=2, precision="fp32")
-        )
+        return build_encoder(proxy_settings(tiny_llm))
 
     def only_beta(losses):
         return np.eye(losses.tasks)[1] * 10

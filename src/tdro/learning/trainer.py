@@ -187,7 +187,7 @@ def mixture_trainer(
         data_collator=_PlanCollator(
             proxy.preprocess, read=partial(_read_rows, proxy, plan, tasks, reference)
         ),
-        loss=torch.nn.Identity(),
+        loss=_Holder(proxy),
         callbacks=[Ticking(tick)],
     )
     trainer.settings = settings
@@ -248,6 +248,14 @@ class _PlanCollator(SentenceTransformerDataCollator):
 
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         return {"rows": self.read(np.array([item["place"] for item in features]))}
+
+
+class _Holder(torch.nn.Module):
+    """Stands where the trainer expects a loss: it optimises the parameters that the loss holds."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.model = model
 
 
 class MixtureTrainer(SentenceTransformerTrainer):
