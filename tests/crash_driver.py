@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 import tdro.run.execute
+import tdro.run.work
 from tdro import stages
 from tdro.recipe import load_recipe
 

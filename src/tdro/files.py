@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from tdro.errors import InputError
 
+# What the reference knows of each task; named here since who reads it need not import torch.
+BY_TASK_FILE = "by_task.parquet"
 _LONGEST_FILE_NAME = 120
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from tdro.encoder import TokenBatch, autocast
+from tdro.files import BY_TASK_FILE
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
 from tdro.row_loss import row_losses
@@ -21,7 +22,6 @@ from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
 
 LOSSES_FILE = "losses.parquet"
-BY_TASK_FILE = "by_task.parquet"
 _HELD_OUT_ROWS = 32
 _WINDOW = 512
 

@@ -50,6 +50,17 @@ def test_a_mixture_that_hardly_left_uniform_says_little():
     assert about(learned(EVEN, EVEN), "hardly left uniform")
 
 
+def test_a_proxy_that_does_not_learn_is_told():
+    def growing(factor):
+        def change(step, losses):
+            return RowLosses(losses.proxy * factor**step, losses.reference, losses.task_of, 3)
+
+        return learned([3.0] * 3 + [1.0] * 6, [1.0] * 9, change=change)
+
+    assert about(growing(1.02), "has not learned")
+    assert not about(growing(0.98), "has not learned")
+
+
 def test_the_norm_before_clipping_is_told():
     found = learned([2.0] * 9, [1.0] * 9)
     assert found.norm == pytest.approx((2 * 3**0.5,) * 3)

@@ -165,7 +165,7 @@ class _Block:
         tops = scores
         if groups >= self.top_k:
             # As many groups as are wanted hold a score this high; few more scores are as high.
-            tops = scores[:, : groups * _GROUP].unflatten(1, (_GROUP, groups)).amax(dim=1)
+            tops = scores[:, : groups * _GROUP].view(-1, _GROUP, groups).amax(dim=1)
         return scores >= tops.topk(self.top_k, dim=1).values[:, -1:]
 
 

@@ -9,9 +9,6 @@ import pyarrow as pa
 from tdro.learning.losses import Floats
 from tdro.learning.trajectory import ZERO_LOSS, distance, pivot
 
-# The table that tdro.reference.write_by_task writes; named here because reading it needs no torch.
-BY_TASK_FILE = "by_task.parquet"
-
 # The mixture is settled when its last tenth of steps moved it less than this share of its way:
 # at constant speed it would be a tenth.
 _SETTLED = 0.05
@@ -107,6 +104,7 @@ def diagnose(table: pa.Table, by_task: pa.Table | None = None) -> Diagnosis:
     travelled = distance(ema[-1], uniform)
     warnings = [
         *_unsettled(steps, moved, travelled),
+        *(_unlearned(columns["proxy_loss"]) if steps >= _FEWEST_STEPS else ()),
         *(_doubts(lines) if steps >= _FEWEST_STEPS else ()),
         *(_memorised(by_task) if by_task is not None else ()),
     ]
@@ -144,6 +142,18 @@ def _unsettled(steps: int, moved: float, travelled: float) -> list[str]:
         f"The mixture is not settled: the last tenth of the {steps} steps moved it by "
         f"{moved:.3f}, {moved / travelled:.0%} of its distance from uniform ({travelled:.3f}). "
         "More steps would give another mixture."
+    ]
+
+
+def _unlearned(proxy_loss: Floats) -> list[str]:
+    third = len(proxy_loss) // 3
+    first, last = (float(np.nanmean(part)) for part in (proxy_loss[:third], proxy_loss[-third:]))
+    if last <= first:
+        return []
+    return [
+        f"The proxy has not learned: its loss is {last:.3g} in the last third of the steps and was "
+        f"{first:.3g} in the first. The mixture is that of an untrained model: more steps or "
+        "another learning_rate may help."
     ]
 
 

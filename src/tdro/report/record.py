@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import KEY_COLUMNS
-from tdro.files import read_json
-from tdro.learning.diagnosis import BY_TASK_FILE
+from tdro.files import BY_TASK_FILE, read_json
 from tdro.learning.trajectory import STEP_COLUMNS
 
 MIXTURES = ("last", "mean", "ema")

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tdro.errors import InputError
-from tdro.learning.diagnosis import BY_TASK_FILE, diagnose
+from tdro.files import BY_TASK_FILE
+from tdro.learning.diagnosis import diagnose
 from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
