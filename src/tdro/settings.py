@@ -120,9 +120,9 @@ class LearningSettings(Settings):
         accumulation: Micro-batches of a step. Only ``tdro-released`` depends on it.
         negatives: Hard negatives to a row; the row loss looks at nothing else.
         eta: Step size of the weights; by default 0.02, and 1 for ``doremi``.
-        cut: ``tdro``: rows whose reference loss is under this fraction of the step's mean count as
-            zero (0.05). ``tdro-pooled``: a task's reference loss counts as at least this fraction
-            of the mean over tasks (0.25). ``tdro-released``: those under this share of the
+        cut: ``tdro-pooled``: a task's reference loss counts as at least this fraction of the mean
+            over tasks (0.25). ``tdro``: rows whose reference loss is under this fraction of the
+            step's mean count as zero (0.05). ``tdro-released``: those under this share of the
             micro-batch's sum count as if it were one (1e-4).
         smoothing: ``doremi``: share of the uniform mixture added after each update (1e-3).
         ema_decay: Decay of the moving average of the weights.
@@ -136,7 +136,7 @@ class LearningSettings(Settings):
         save_every: Steps between checkpoints.
     """
 
-    method: MethodName = "tdro"
+    method: MethodName = "tdro-pooled"
     steps: PositiveInt = 1000
     batch_size: int = Field(default=64, ge=2)
     accumulation: PositiveInt = 1
