@@ -40,11 +40,13 @@ def learn(arguments: argparse.Namespace) -> list[Learned]:
     return found
 
 
-def noise_of(method: str, records: list[LossRecord]) -> dict:
+def noise_of(method: str, eta: float, records: list[LossRecord]) -> dict:
     """Replays every seed's losses and tells how far they agree."""
+    # The step size of DoReMi means something else: it has its own.
+    own = {} if method == "doremi" else {"eta": eta}
     weights, halves, norms = [], [], []
     for record in records:
-        settings = LearningSettings(method=method)
+        settings = LearningSettings(method=method, **own)
         trajectory = replay(record, method_of(settings, record.means()), 0.9).trajectory
         uniform = np.full(len(record.tasks), 1 / len(record.tasks))
         path = np.log([uniform, *(step.weight for step in trajectory.steps)])
@@ -125,7 +127,8 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
     learned = learn(arguments)
-    noise = [noise_of(method, [one.record for one in learned]) for method in METHODS]
+    eta = load_recipe(arguments.recipe, arguments.set).learning.eta
+    noise = [noise_of(method, eta, [one.record for one in learned]) for method in METHODS]
     show(learned, noise)
     if arguments.figure:
         draw(learned, arguments.figure)
