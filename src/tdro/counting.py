@@ -1,6 +1,6 @@
 """What a stage costs in real tokens, and how that number outlives a kill.
 
-A count is kept with the work it is of: in the trainer's own state, which is in every checkpoint, and
+A count is kept with the work it is of: in the state that a trainer puts in its checkpoints, and
 in the head of every finished part of an inference. Work that a kill lost is not counted.
 """
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers import TrainerCallback, TrainerState
