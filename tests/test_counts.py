@@ -77,6 +77,11 @@ class Counts:
         return bool(self.trained.passes or self.inferred.passes)
 
 
+def tokens_told(output, place):
+    """Returns the tokens that the manifest of a stage tells."""
+    return json.loads((output / place / "manifest.json").read_text())["facts"]["tokens"]
+
+
 @contextmanager
 def counting():
     """Counts by the label of a stage, from outside the product; "" is what belongs to none."""
@@ -214,6 +219,7 @@ def test_reference_losses_encode_each_text_once(finished, distinct):
     shown = (len(plan.task_of) + len(held.task_of)) * (2 + NEGATIVES)
     assert texts < shown / 2, "too few texts are shown twice for this test to mean something"
     assert (mine.inferred.texts, mine.inferred.tokens, mine.read) == (texts, tokens, texts)
+    assert tokens_told(output, "reference_losses") == tokens
     assert mine.trained.texts == 0
     # Sorted by length and cut where padding costs least: measured 0.023.
     assert mine.inferred.padding < 0.04
@@ -227,6 +233,7 @@ def test_learning_encodes_each_text_of_a_step_once_and_no_reference(finished, di
     plan = Plan.load(output / "plan")
     texts, tokens = sum(distinct(plan, step) for (step,) in micro_batches(plan))
     assert (mine.trained.texts, mine.trained.tokens, mine.read) == (texts, tokens, texts)
+    assert tokens_told(output, "mixture") == tokens
     # One checkpoint is saved, with its model card.
     assert mine.inferred.texts <= CARD_TEXTS
     # Fewer texts are sorted at a time, so there is more padding: measured 0.054.
@@ -246,7 +253,8 @@ def test_the_released_form_encodes_only_the_last_micro_batch_twice(
     cut = micro_batches(plan, accumulation=2)
     texts, tokens = sum(distinct(plan, micro) for step in cut for micro in step)
     assert (mine.trained.texts, mine.trained.tokens) == (texts, tokens)
-    last, _ = sum(distinct(plan, step[-1]) for step in cut)
+    last, again = sum(distinct(plan, step[-1]) for step in cut)
+    assert tokens_told(output, "mixture") == tokens + again
     assert last <= mine.inferred.texts <= last + CARD_TEXTS
     # Both micro-batches of a step are read and tokenised together.
     assert mine.read == sum(distinct(plan, np.concatenate(step))[0] for step in cut)
@@ -267,6 +275,7 @@ def test_training_encodes_each_row_once(finished, label, place):
     assert sum(sampled["batches"]) == TRAINING_STEPS
     texts = sum(sampled["rows"]) * TRAINING_TEXTS
     assert mine.trained.texts == texts
+    assert tokens_told(output, place) == mine.trained.tokens
     # Measured two a step: queries, and the positives and negatives together.
     assert mine.trained.passes <= TRAINING_STEPS * TRAINING_TEXTS
     # Measured 0.373: the batch is the unit of in-batch negatives and is encoded in one pass a side.
@@ -285,9 +294,10 @@ def test_judging_encodes_each_query_and_document_once(finished, tmp_path):
     assert len(folders) == 3
     benchmarks = [load_benchmark(folder, cache=tmp_path) for folder in folders]
     sizes = [len(part) for one in benchmarks for part in (one.queries, one.documents)]
-    for label in ("scores of uniform", "scores of learned"):
-        mine = counts[label]
+    for name in ("uniform", "learned"):
+        mine = counts[f"scores of {name}"]
         assert mine.inferred.texts == sum(sizes)
+        assert tokens_told(output, f"runs/{name}") == mine.inferred.tokens
         assert mine.inferred.passes <= sum(math.ceil(size / ENCODE_BATCH) for size in sizes)
         # sentence-transformers sorts by length and takes 64 at a time: measured 0.306.
         assert mine.inferred.padding < 0.35

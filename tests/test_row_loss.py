@@ -78,7 +78,7 @@ def test_reference_losses_go_on_from_finished_windows(
     whole.mkdir()
     broken.mkdir()
     told = []
-    score_plan(
+    tokens = score_plan(
         [Share(model, np.arange(len(plan.task_of)))],
         plan,
         tasks,
@@ -100,7 +100,7 @@ def test_reference_losses_go_on_from_finished_windows(
             [Share(model, np.arange(len(plan.task_of)))], plan, tasks, broken, tick=stop, **options
         )
     again = []
-    score_plan(
+    resumed = score_plan(
         [Share(model, np.arange(len(plan.task_of)))],
         plan,
         tasks,
@@ -109,5 +109,6 @@ def test_reference_losses_go_on_from_finished_windows(
         **options,
     )
     assert len(again) == 2
+    assert resumed == tokens > 0
     np.testing.assert_array_equal(load_losses(whole), load_losses(broken))
     assert sorted(path.name for path in broken.iterdir()) == ["losses.parquet"]

@@ -181,6 +181,11 @@ def test_killed_in_every_stage_and_started_again_it_ends_the_same(recipe_file, f
     assert weights[0] == weights[1]
     scores = [pq.read_table(root / "scores.parquet") for root in (output, finished)]
     assert scores[0].equals(scores[1])
+    facts = [
+        {place: stage["facts"] for place, stage in manifests(root).items()}
+        for root in (output, finished)
+    ]
+    assert facts[0] == facts[1]
     log = (tmp_path / "log.txt").read_text()
     for stage in manifests(output).values():
         done = [line for line in log.splitlines() if line.startswith(f"{stage['stage']}:")]
@@ -280,6 +285,7 @@ def test_a_run_stops_learning_when_settled_and_says_what_it_saved(recipe_file, f
     changes = ["learning.patience=3", "learning.tolerance=0.9", "retrievers=[]"]
     said = run(recipe_file, output, changes)
     facts = manifests(output)["mixture"]["facts"]
+    assert facts.pop("tokens") > 0
     assert facts == {"steps": 4, "rows": 32, "steps_saved": 2}
     assert "2 steps saved" in said
     assert "warning: The mixture" in said

@@ -2,7 +2,9 @@ import json
 from collections import Counter
 
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from tdro import training
 from tdro.encoder import build_encoder
@@ -43,7 +45,7 @@ def test_training_lowers_the_loss_and_leaves_a_model_and_its_shares(trained):
     losses = []
     weights = {"alpha": 0.5, "beta": 0.5}
     folder, facts = trained(weights, tick=lambda *told: losses.append(told[2]), steps=40)
-    assert facts == {"steps": 40, "rows": 320}
+    assert (facts["steps"], facts["rows"]) == (40, 320)
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     SentenceTransformer(str(folder / "model"))
     record = json.loads((folder / "sampling.json").read_text())
@@ -89,10 +91,23 @@ class StopError(Exception):
     pass
 
 
+def test_the_tokens_of_a_bag_are_those_of_its_steps(trained, monkeypatch):
+    real, tokens = StaticEmbedding.forward, []
+
+    def forward(bag, features, **options):
+        if torch.is_grad_enabled():
+            tokens.append(len(features["input_ids"]))
+        return real(bag, features, **options)
+
+    monkeypatch.setattr(StaticEmbedding, "forward", forward)
+    _, facts = trained({"alpha": 0.5, "tiny": 0.5})
+    assert facts["tokens"] == sum(tokens) > 8 * 8
+
+
 @pytest.mark.parametrize("at", [2, 7])
 def test_stopped_and_resumed_the_model_is_the_same_bit_for_bit(trained, at):
     weights = {"alpha": 0.4, "gamma": 0.3, "tiny": 0.3}
-    whole, _ = trained(weights, "whole")
+    whole, facts = trained(weights, "whole")
 
     def stop(done, total, loss):
         if done == at:
@@ -101,7 +116,8 @@ def test_stopped_and_resumed_the_model_is_the_same_bit_for_bit(trained, at):
     with pytest.raises(StopError):
         trained(weights, "broken", tick=stop)
     told = []
-    resumed, _ = trained(weights, "broken", tick=lambda done, *rest: told.append(done))
+    resumed, again = trained(weights, "broken", tick=lambda done, *rest: told.append(done))
+    assert again == facts
     assert told[0] == at // 3 * 3 + 1
     files = [folder / "model" / "model.safetensors" for folder in (whole, resumed)]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
+from tdro.counting import counted_tokens, tokens_of, with_tokens
 from tdro.encoder import TokenBatch, autocast
 from tdro.files import BY_TASK_FILE
 from tdro.plan import Plan, make_plan
@@ -49,7 +50,7 @@ def score_plan(
     chunk_tokens: int,
     precision: str,
     tick: Tick,
-) -> None:
+) -> int:
     """Writes the reference loss of every planned row to ``directory/losses.parquet``.
 
     Rows are scored task by task, so that a passage shown to many queries is embedded once a
@@ -64,6 +65,9 @@ def score_plan(
         chunk_tokens: Bounds memory (see ``row_losses``).
         precision: See ``EncoderSettings``.
         tick: Called with rows done, rows in all and the window's mean loss.
+
+    Returns:
+        Tokens that went through the references, in the windows of killed calls too.
     """
     done, total = 0, len(plan.task_of)
     for number, share in enumerate(shares):
@@ -76,18 +80,26 @@ def score_plan(
             part = directory / f"window-{number}-{start:012d}.parquet"
             if part.is_file():
                 continue
-            with torch.inference_mode(), autocast(share.model, precision):
+            with (
+                torch.inference_mode(),
+                autocast(share.model, precision),
+                counted_tokens(share.model) as count,
+            ):
                 losses = _window_losses(share.model, plan, tasks, places, temperature, chunk_tokens)
             unfinished = part.with_suffix(".partial")
-            pq.write_table(pa.table({"place": places, "loss": losses}), unfinished)
+            table = pa.table({"place": places, "loss": losses})
+            pq.write_table(with_tokens(table, count.take()), unfinished)
             unfinished.replace(part)
             tick(done, total, float(losses.mean()))
     parts = sorted(directory.glob("window-*.parquet"))
-    if parts:
-        table = pa.concat_tables([pq.read_table(part) for part in parts]).sort_by("place")
+    windows = [pq.read_table(part) for part in parts]
+    if windows:
+        bare = [window.replace_schema_metadata(None) for window in windows]
+        table = pa.concat_tables(bare).sort_by("place")
         pq.write_table(table.select(["loss"]), directory / LOSSES_FILE)
     for part in parts:
         part.unlink()
+    return sum(tokens_of(window) for window in windows)
 
 
 def _window_losses(

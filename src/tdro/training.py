@@ -26,6 +26,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.util import cos_sim
 from transformers import PrinterCallback, TrainerCallback
 
+from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import freeze_embeddings, uses_bf16
 from tdro.files import write_json
@@ -78,7 +79,7 @@ def train(
         report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
-        Counts for the record: steps and rows.
+        Counts for the record: steps, rows and tokens.
 
     Raises:
         FloatingPointError: The loss is not finite.
@@ -117,9 +118,9 @@ def train(
         args=arguments,
         train_dataset=DatasetDict(data),
         loss=loss,
-        callbacks=[CompleteCheckpoints(), Ticking(tick)],
+        callbacks=[Ticking(tick)],
     )
-    run_trainer(trainer, directory)
+    tokens = run_trainer(trainer, directory)
     model.save(str(directory / MODEL_FOLDER))
     # A task whose weight earned it no batch had one drawn all the same; it was not trained on.
     rows = [
@@ -138,7 +139,7 @@ def train(
         for task, count in zip(tasks, batches, strict=True)
     ]
     pq.write_table(pa.table({"rows": trained}), directory / TRAINED_ROWS_FILE)
-    return {"steps": settings.steps, "rows": sum(rows)}
+    return {"steps": settings.steps, "rows": sum(rows), "tokens": tokens}
 
 
 def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
@@ -230,15 +231,24 @@ def training_arguments(
     )
 
 
-def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> None:
-    """Trains from the last complete checkpoint in ``directory``, then removes the checkpoints."""
+def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> int:
+    """Trains from the last complete checkpoint in ``directory``, then removes the checkpoints.
+
+    Returns:
+        Tokens of all steps, those before the checkpoint too.
+    """
     # For the examples of a model card it would read thousands of rows one by one.
     trainer.model.model_card_data.generate_widget_examples = False
     # Without its bar the trainer prints every log line; the stage's own bar shows them.
     trainer.remove_callback(PrinterCallback)
+    # Added last, so that the mark is made when the other callbacks have saved what is theirs.
+    trainer.add_callback(_CompleteCheckpoints())
     checkpoint = last_checkpoint(directory)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with counted_tokens(trainer.model) as count:
+        trainer.add_callback(CountedSteps(trainer, count))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     remove_checkpoints(trainer, directory)
+    return int(trainer.state.num_input_tokens_seen)
 
 
 def remove_checkpoints(trainer: SentenceTransformerTrainer, directory: Path) -> None:
@@ -257,7 +267,7 @@ def last_checkpoint(directory: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-class CompleteCheckpoints(TrainerCallback):
+class _CompleteCheckpoints(TrainerCallback):
     """Marks a checkpoint once all of it is on disk; a kill in mid-save then does no harm."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from tdro.encoder import build_encoder
 from tdro.learning.losses import RowLosses
@@ -24,7 +25,8 @@ def losses_of(draw, rows=8, tasks=4):
 
 
 def same(one, other):
-    """Whether two trajectories, and what they were learned from, are the same bit for bit."""
+    """Whether two trajectories, what they were learned from and what they took, are the same."""
+    assert one.tokens == other.tokens
     assert one.trajectory.tasks == other.trajectory.tasks
     assert one.trajectory.state.to_json() == other.trajectory.state.to_json()
     assert one.trajectory.table().equals(other.trajectory.table())
@@ -111,6 +113,21 @@ def test_the_proxy_learns(learn, tiny_llm, method):
     learned = learn(proxy=proxy, method=method, steps=40, learning_rate=0.05, eta=0.001)
     loss = [part.proxy.mean() for part in learned.record.micro_batches]
     assert np.mean(loss[-10:]) < 0.6 * np.mean(loss[:10])
+
+
+def test_a_static_proxy_is_told_its_tokens(learn, tiny_llm, monkeypatch):
+    real, tokens = StaticEmbedding.forward, []
+
+    def forward(bag, features, **options):
+        # Both the passes with gradient and those that only the released form makes are a step's.
+        tokens.append(len(features["input_ids"]) if bag.training else 0)
+        return real(bag, features, **options)
+
+    monkeypatch.setattr(StaticEmbedding, "forward", forward)
+    proxy = build_encoder(EncoderSettings(name_or_path=str(tiny_llm), kind="static"))
+    learned = learn(proxy=proxy, method="tdro-released", accumulation=2, learning_rate=0.05)
+    assert len(tokens) >= 6 * 3
+    assert learned.tokens == sum(tokens)
 
 
 def test_every_weight_of_the_proxy_moves(learn, tiny_llm):

@@ -47,7 +47,7 @@ def evaluate_model(
     given = dict.fromkeys((benchmark.name for benchmark in benchmarks), query_prompt(instruction))
     name = Path(name_or_path).name
     with tempfile.TemporaryDirectory() as temporary, stage_progress(console, name) as tick:
-        table = judge(
+        judged = judge(
             name,
             model,
             benchmarks,
@@ -58,4 +58,4 @@ def evaluate_model(
         )
         if output is not None:
             shutil.copytree(temporary, output, dirs_exist_ok=True)
-    console.print(render_scores(table, baseline=name))
+    console.print(render_scores(judged.scores, baseline=name))

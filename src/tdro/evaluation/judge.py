@@ -8,12 +8,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sentence_transformers import SentenceTransformer
 
+from tdro.counting import counted_tokens, tokens_of, with_tokens
 from tdro.encoder import autocast
 from tdro.evaluation.benchmark import Benchmark
 from tdro.evaluation.scores import SCORES_FILE, score, score_table, write_run
 from tdro.evaluation.search import search
 from tdro.files import file_name
 from tdro.progress import Tick
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What judging a retriever gives.
+
+    Attributes:
+        scores: One line a benchmark and query, a column a metric.
+        tokens: Tokens that went through the retriever, for the benchmarks of killed calls too.
+    """
+
+    scores: pa.Table
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ def judge(
     prompts: Mapping[str, str | None],
     precision: str,
     tick: Tick,
-) -> pa.Table:
+) -> Judged:
     """Judges a retriever; a benchmark that a killed call finished is not judged again.
 
     Args:
@@ -50,14 +64,14 @@ def judge(
         tick: Called with documents done and documents in all.
 
     Returns:
-        One line a benchmark and query, a column a metric.
+        The scores and what they took.
     """
     total = sum(len(benchmark.documents) for benchmark in benchmarks)
     done, tables = 0, []
     for benchmark in benchmarks:
         part = directory / f"{file_name(benchmark.name)}.parquet"
         if not part.is_file():
-            with autocast(model, precision):
+            with autocast(model, precision), counted_tokens(model) as count:
                 found = search(
                     model,
                     benchmark,
@@ -67,12 +81,12 @@ def judge(
             run_file = directory / f"{file_name(benchmark.name)}.trec"
             write_run(run_file, found, file_name(name))
             table = score_table([(name, benchmark, score(benchmark, found))])
-            pq.write_table(table, part.with_suffix(".partial"))
+            pq.write_table(with_tokens(table, count.take()), part.with_suffix(".partial"))
             part.with_suffix(".partial").replace(part)
         done += len(benchmark.documents)
         tables.append(pq.read_table(part))
-    scores = pa.concat_tables(tables)
+    scores = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     pq.write_table(scores, directory / SCORES_FILE)
     for benchmark in benchmarks:
         (directory / f"{file_name(benchmark.name)}.parquet").unlink()
-    return scores
+    return Judged(scores, sum(tokens_of(table) for table in tables))

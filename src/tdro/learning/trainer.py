@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 
+from tdro.counting import tokens_at
 from tdro.encoder import TokenBatch
 from tdro.errors import InputError
 from tdro.learning.losses import Floats, RowLosses
@@ -32,7 +33,6 @@ from tdro.row_loss import row_chunks, row_losses
 from tdro.settings import LearningSettings
 from tdro.tasks.task import Task
 from tdro.training import (
-    CompleteCheckpoints,
     Ticking,
     last_checkpoint,
     remove_checkpoints,
@@ -67,10 +67,12 @@ class Learned:
     Attributes:
         trajectory: Weights and losses of every step.
         record: Row losses of every micro-batch, to be replayed with another method.
+        tokens: What went through the proxy, on all processes; not saved, None when read back.
     """
 
     trajectory: Trajectory
     record: LossRecord
+    tokens: int | None = None
 
     def save(self, directory: Path) -> None:
         """Writes the trajectory and the record."""
@@ -117,7 +119,7 @@ def learn_weights(
         report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
-        Weights and losses of every step, and the row losses they came from.
+        Weights and losses of every step, the row losses they came from, and what it took.
 
     Raises:
         FloatingPointError: A loss is not finite.
@@ -140,15 +142,14 @@ def learn_weights(
     checkpoint = last_checkpoint(directory)
     if checkpoint:
         trainer.learned = Learned.load(checkpoint)
-    if _settled(settings, trainer.learned.trajectory):
-        remove_checkpoints(trainer, directory)
-        return trainer.learned
+        if _settled(settings, trainer.learned.trajectory):
+            tokens = tokens_at(checkpoint)
+            remove_checkpoints(trainer, directory)
+            return replace(trainer.learned, tokens=tokens)
     trainer.add_callback(_StopWhenSettled(trainer))
-    # Added last, so that the mark is made when the trajectory has been saved too.
     trainer.add_callback(_SaveLearned(trainer))
-    trainer.add_callback(CompleteCheckpoints())
-    run_trainer(trainer, directory)
-    return trainer.learned
+    tokens = run_trainer(trainer, directory)
+    return replace(trainer.learned, tokens=tokens)
 
 
 def mixture_trainer(

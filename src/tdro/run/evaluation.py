@@ -82,7 +82,7 @@ def complete_scores(
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
         from tdro.run import work as at_work
 
-        at_work.judge(
+        judged = at_work.judge(
             name,
             at_work.load_model(model_at),
             benchmarks,
@@ -94,6 +94,7 @@ def complete_scores(
         return {
             "queries": sum(len(benchmark.queries) for benchmark in benchmarks),
             "documents": sum(len(benchmark.documents) for benchmark in benchmarks),
+            "tokens": judged.tokens,
         }
 
     inputs = {

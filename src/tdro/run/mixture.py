@@ -67,8 +67,9 @@ def complete_mixture(context: Context) -> Path:
         kept = Mixture.load(directory / f"{learning.keeps}.json")
         kept.top("0.7").save(directory / "top-0.7.json")
         steps = len(learned.trajectory.steps)
+        rows = steps * learning.batch_size
         saved = {"steps_saved": learning.steps - steps} if steps < learning.steps else {}
-        return {"steps": steps, "rows": steps * learning.batch_size, **saved}
+        return {"steps": steps, "rows": rows, "tokens": learned.tokens, **saved}
 
     inputs = {
         "plan": fingerprint_of(plan_at),
@@ -148,16 +149,17 @@ def _reference_losses(
             at_work.Share(at_work.load_model(item.folder), plan.places_of(item.scores))
             for item in references
         ]
-        at_work.score_plan(shares, plan, tasks, directory, **options, tick=tick)
+        tokens = at_work.score_plan(shares, plan, tasks, directory, **options, tick=tick)
         trained, further = [], None
         if len(shares) == 1:
             trained = at_work.read_trained_rows(references[0].folder)
             further = directory / "held_out"
             further.mkdir(exist_ok=True)
             everything = [at_work.Share(shares[0].model, np.arange(len(held.task_of)))]
-            at_work.score_plan(everything, held, tasks, further, **options, tick=tick)
+            tokens += at_work.score_plan(everything, held, tasks, further, **options, tick=tick)
         at_work.write_by_task(directory, plan, trained, held, further)
-        return {"rows": len(plan.task_of) + (len(held.task_of) if further else 0)}
+        rows = len(plan.task_of) + (len(held.task_of) if further else 0)
+        return {"rows": rows, "tokens": tokens}
 
     inputs = {
         "reference": [fingerprint_of(item.folder) for item in references],
