@@ -259,6 +259,8 @@ def _pair(keys: Mapping[str, NDArray[np.object_]], values: Floats) -> _Paired:
     in_seed = 1 / (size * np.count_nonzero(sizes, axis=1)[seed])
     in_benchmark = 1 / (size * np.count_nonzero(sizes, axis=0)[benchmark])
     weight = in_seed / len(seeds)
+    weights = np.zeros(len(queries))
+    np.add.at(weights, query, weight)
     shares = np.zeros((len(values) - 1, values.shape[1], len(seeds), len(queries)))
     shares[:, :, seed, query] = (values[1:] - values[:1]) * weight
     return _Paired(
@@ -267,7 +269,7 @@ def _pair(keys: Mapping[str, NDArray[np.object_]], values: Floats) -> _Paired:
         macro=_sums(values * in_seed, seed, len(seeds)),
         means=_sums(values * in_benchmark, benchmark, len(benchmarks)),
         shares=shares,
-        weights=np.bincount(query, weight),
+        weights=weights,
         places=[np.unique(query[benchmark == place]) for place in range(len(benchmarks))],
     )
 
