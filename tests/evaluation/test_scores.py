@@ -108,6 +108,21 @@ def test_table_and_summary(table):
     assert math.isnan(rows[4].difference("learned", "nDCG@10"))
 
 
+def test_groups_are_ordered(table):
+    assert scores.ordered_groups(["other", "external", "a", "unseen", "holdout", "a"]) == [
+        *scores.GROUPS,
+        "a",
+        "other",
+    ]
+    moved = [
+        {**line, "group": "unseen" if line["group"] == "holdout" else "holdout", "seed": 1}
+        for line in table.to_pylist()
+    ]
+    rows = scores.summary(table.from_pylist(moved))
+    assert [row.group for row in rows if row.is_mean] == ["holdout", "unseen"]
+    assert set(rows[0].means["uniform"]) == set(scores.METRICS), "a seed is no metric"
+
+
 def test_empty_and_uneven_tables(benchmark):
     assert scores.score_table([]).column_names == [*scores.KEY_COLUMNS, *scores.METRICS]
     assert scores.summary(scores.score_table([])) == []

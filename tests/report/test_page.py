@@ -88,12 +88,12 @@ def test_numbers_that_are_not_finite_are_dashes(run_directory):
     assert not re.search(r"\binf\b|Infinity", html)
 
 
-def scores(**means):
-    """A table of one query in each of two groups; values are (holdout, external)."""
+def scores(groups=("holdout", "external"), **means):
+    """A table of one query in each of two groups."""
     lines = [
         {"retriever": name, "benchmark": "b", "group": group, "query": "q", "nDCG@10": value}
         for name, values in means.items()
-        for group, value in zip(("holdout", "external"), values, strict=True)
+        for group, value in zip(groups, values, strict=True)
     ]
     return RunRecord("r", scores=pa.Table.from_pylist(lines))
 
@@ -105,6 +105,14 @@ def scores(**means):
             scores(uniform=(0.4, 0.5), learned=(0.45, 0.48)),
             [
                 "“learned” has the best mean nDCG@10 on the held-out benchmarks: 0.450, "
+                "0.050 above “uniform”.",
+                "On the external benchmarks “learned” is at 0.480, −0.020 against “uniform”.",  # noqa: RUF001
+            ],
+        ),
+        (
+            scores(groups=("external", "unseen"), uniform=(0.5, 0.4), learned=(0.48, 0.45)),
+            [
+                "“learned” has the best mean nDCG@10 on the unseen tasks' benchmarks: 0.450, "
                 "0.050 above “uniform”.",
                 "On the external benchmarks “learned” is at 0.480, −0.020 against “uniform”.",  # noqa: RUF001
             ],

@@ -40,7 +40,7 @@ class Benchmark:
     Attributes:
         name: Name of the benchmark.
         instruction: What a query asks for; empty for the retriever's own query prompt.
-        group: ``holdout`` for held-out queries of a training task, else ``external``.
+        group: One of :data:`tdro.evaluation.scores.GROUPS`.
         queries: Text of each judged query by its id, in the order of the queries file.
         documents: Columns ``id`` and ``text``, memory-mapped, in the order of the corpus file.
         qrels: Relevance of each judged document by its id, for every query of ``queries``.
@@ -114,7 +114,7 @@ def write_benchmark(
         directory: The folder to write; replaced at once when it exists.
         name: Name of the benchmark.
         instruction: What a query asks for; may be empty.
-        group: ``holdout`` or ``external``.
+        group: One of :data:`tdro.evaluation.scores.GROUPS`.
         queries: Pairs of id and text.
         documents: Pairs of id and text; consumed as a stream.
         qrels: Triples of query id, document id and relevance.

@@ -1,7 +1,8 @@
 """Metrics, run files and the table of scores.
 
 A table of scores is a pyarrow table with the text columns ``retriever``, ``benchmark``, ``group``
-and ``query`` and one float column for each metric.
+and ``query`` and one float column for each metric. Where retrievers were trained with several
+seeds, an int64 column ``seed`` says which.
 """
 
 import math
@@ -25,7 +26,13 @@ SCORES_FILE = "scores.parquet"
 METRICS = ("nDCG@10", "R@100")
 BASELINE = "uniform"
 KEY_COLUMNS = ("retriever", "benchmark", "group", "query")
-GROUPS = {"holdout": "held-out queries of the training tasks", "external": "other benchmarks"}
+SEED_COLUMN = "seed"
+GROUPS = {
+    "holdout": "held-out queries of the training tasks",
+    "unseen": "held-out queries of tasks not trained on",
+    "external": "other benchmarks",
+}
+"""What each group of benchmarks is, in the order in which groups are shown."""
 
 Run = Mapping[str, Mapping[str, float]]
 
@@ -149,7 +156,7 @@ class SummaryRow:
     """The mean scores of all retrievers on one benchmark, or over the benchmarks of a group.
 
     Attributes:
-        group: ``holdout`` or ``external``.
+        group: One of :data:`GROUPS`.
         benchmark: Name of the benchmark; ``mean`` for the mean of the group.
         means: Value of each metric by name, by retriever.
         is_mean: Whether this is the mean of the group.
@@ -170,7 +177,7 @@ class SummaryRow:
 
 def metric_names(table: pa.Table) -> list[str]:
     """Returns the metrics of a table of scores."""
-    return [name for name in table.column_names if name not in KEY_COLUMNS]
+    return [name for name in table.column_names if name not in (*KEY_COLUMNS, SEED_COLUMN)]
 
 
 def retriever_names(table: pa.Table, baseline: str = BASELINE) -> list[str]:
@@ -179,13 +186,22 @@ def retriever_names(table: pa.Table, baseline: str = BASELINE) -> list[str]:
     return sorted(names, key=lambda name: name != baseline)
 
 
+def ordered_groups(names: Iterable[str]) -> list[str]:
+    """Returns distinct groups in the order of :data:`GROUPS`, others after them by name."""
+    known = list(GROUPS)
+    return sorted(
+        set(names), key=lambda name: (known.index(name) if name in known else len(known), name)
+    )
+
+
 def summary(table: pa.Table) -> list[SummaryRow]:
     """Averages a table of scores, over queries and then over benchmarks.
 
     Returns:
-        For each group, held-out first, one row for each benchmark and then the mean of the group,
-        in which every benchmark counts the same. A retriever that lacks a benchmark of the group
-        is left out of the mean, because its mean would be over other benchmarks.
+        For each group, in the order of :data:`GROUPS`, one row for each benchmark and then the
+        mean of the group, in which every benchmark counts the same. A retriever that lacks a
+        benchmark of the group is left out of the mean, because its mean would be over other
+        benchmarks.
     """
     metrics = metric_names(table)
     means = table.group_by(["group", "benchmark", "retriever"], use_threads=False).aggregate(
@@ -199,7 +215,7 @@ def summary(table: pa.Table) -> list[SummaryRow]:
             for metric in metrics
         }
     rows = []
-    for group in sorted(groups, key=lambda name: (name != "holdout", name)):
+    for group in ordered_groups(groups):
         benchmarks = groups[group]
         rows += [SummaryRow(group, name, cells) for name, cells in benchmarks.items()]
         whole = [

@@ -28,6 +28,9 @@ REPORT_FILE = "report.html"
 SMALL = 0.01
 """Differences of a metric below this are called noise."""
 
+GROUP_WORDS = {"holdout": "held-out", "unseen": "unseen tasks'"}
+"""How a sentence calls the benchmarks of a group, where its name alone would not do."""
+
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 
@@ -137,7 +140,7 @@ def _finite(row: SummaryRow, metric: str) -> dict[str, float]:
 
 
 def _group_name(group: str) -> str:
-    return "held-out" if group == "holdout" else group
+    return GROUP_WORDS.get(group, group)
 
 
 def _content(record: RunRecord) -> dict[str, Any]:

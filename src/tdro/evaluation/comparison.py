@@ -1,0 +1,162 @@
+"""Comparisons with the baseline as tables: for the terminal, in Markdown and in CSV.
+
+All three show the same rows. A row is a dict of plain values with the keys :data:`COLUMNS`.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from tdro.evaluation.scores import ordered_groups
+from tdro.evaluation.significance import Comparison
+
+Row = Mapping[str, Any]
+
+COLUMNS: dict[str, Callable[[Comparison], str | int | float]] = {
+    "group": lambda found: found.group,
+    "metric": lambda found: found.metric,
+    "retriever": lambda found: found.retriever,
+    "seeds": lambda found: found.seeds,
+    "mean": lambda found: found.mean,
+    "difference": lambda found: found.difference,
+    "queries_low": lambda found: found.queries_low,
+    "queries_high": lambda found: found.queries_high,
+    "seeds_low": lambda found: found.seeds_low,
+    "seeds_high": lambda found: found.seeds_high,
+    "p": lambda found: found.p,
+    "p_holm": lambda found: found.p_holm,
+    "verdict": lambda found: found.verdict,
+    "worst_benchmark": lambda found: found.worst_benchmark,
+    "worst_mean": lambda found: found.benchmarks[found.worst_benchmark],
+    "difference_by_seed": lambda found: _by_seed(found.by_seed),
+    "p_by_seed": lambda found: _by_seed(found.p_by_seed),
+}
+"""Keys of a row, and where their values come from."""
+
+ONE_SEED = "One seed: the verdicts are of these models; other seeds may differ by more."
+
+_MEAN = "mean"
+_DASH = "-"
+_MARKDOWN = re.compile(r"[\\`*\[\]~<>&|#]|(?<![^\W_])_|_(?![^\W_])")
+
+
+def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
+    """Returns a row for each comparison; values by seed read ``"seed:value seed:value"``."""
+    return [{name: value(found) for name, value in COLUMNS.items()} for found in comparisons]
+
+
+def render_comparison(rows: Sequence[Row], metric: str) -> Table:
+    """Draws the rows of one metric for the terminal, a section for each group."""
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    shown = [row for row in rows if row["metric"] == metric]
+    for name in _cells({}):
+        text = name in ("retriever", "verdict", "worst")
+        drawn.add_column(
+            Text(metric if name == "mean" else name),
+            justify="left" if text else "right",
+            overflow="fold",
+            no_wrap=not text,
+            min_width=9 if text else None,
+        )
+    for group in ordered_groups(row["group"] for row in shown):
+        drawn.add_row(Text(group), style="bold")
+        members = [row for row in shown if row["group"] == group]
+        for row in members:
+            cells = [Text(cell) for cell in _cells(row).values()]
+            drawn.add_row(*cells, end_section=row is members[-1])
+    if any(row["seeds"] == 1 for row in shown):
+        drawn.caption = Text(ONE_SEED)
+    return drawn
+
+
+def comparison_markdown(rows: Sequence[Row]) -> str:
+    """Writes rows as one table in GitHub's Markdown."""
+    lines = [["group", "metric", *_cells({})]]
+    lines += [[row["group"], row["metric"], *_cells(row).values()] for row in rows]
+    text = _markdown(lines, texts=("group", "metric", "retriever", "verdict", "worst"))
+    return text + (f"\n{ONE_SEED}\n" if any(row["seeds"] == 1 for row in rows) else "")
+
+
+def comparison_csv(rows: Sequence[Row]) -> str:
+    """Writes rows as CSV with a header, floats in full; what is not known is ``nan``."""
+    return _csv([list(COLUMNS), *([row[name] for name in COLUMNS] for row in rows)])
+
+
+def benchmark_markdown(comparisons: Sequence[Comparison], metric: str) -> str:
+    """Writes the means of each benchmark by one metric, a column for each retriever."""
+    header, *lines = _benchmark_lines(comparisons, metric)
+    shown = [[group, name, *(f"{value:.3f}" for value in means)] for group, name, *means in lines]
+    return _markdown([header, *shown], texts=header[:2])
+
+
+def benchmark_csv(comparisons: Sequence[Comparison], metric: str) -> str:
+    """Writes the means of each benchmark by one metric as CSV, floats in full."""
+    return _csv(_benchmark_lines(comparisons, metric))
+
+
+def _benchmark_lines(comparisons: Sequence[Comparison], metric: str) -> list[list[Any]]:
+    """Returns a header and a line for each benchmark; a group's mean stands below its own."""
+    chosen = [found for found in comparisons if found.metric == metric]
+    retrievers = list(dict.fromkeys(found.retriever for found in chosen))
+    lines: list[list[Any]] = [["group", "benchmark", *retrievers]]
+    for group in ordered_groups(found.group for found in chosen):
+        members = [found for found in chosen if found.group == group]
+        lines += [
+            [group, name, *(found.benchmarks[name] for found in members)]
+            for name in members[0].benchmarks
+        ]
+        lines.append([group, _MEAN, *(found.mean for found in members)])
+    return lines
+
+
+def _cells(row: Row) -> dict[str, str]:
+    """Returns what a reader sees of a row, by heading; of an empty row, the headings."""
+    if not row:
+        row = dict.fromkeys(COLUMNS, math.nan)
+    return {
+        "retriever": f"{row['retriever']}",
+        "mean": _number(row["mean"]),
+        "diff.": _DASH if row["verdict"] == "baseline" else _number(row["difference"], "+"),
+        "95 % queries": _interval(row["queries_low"], row["queries_high"]),
+        "95 % seeds": _interval(row["seeds_low"], row["seeds_high"]),
+        "p (Holm)": "<0.001" if row["p_holm"] < 0.0005 else _number(row["p_holm"]),
+        "verdict": f"{row['verdict']}",
+        "worst": f"{_number(row['worst_mean'])} {row['worst_benchmark']}",
+    }
+
+
+def _number(value: float, sign: str = "") -> str:
+    return f"{value:{sign}.3f}" if math.isfinite(value) else _DASH
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:+.3f} {high:+.3f}" if math.isfinite(low) and math.isfinite(high) else _DASH
+
+
+def _by_seed(values: Mapping[int, float]) -> str:
+    return " ".join(f"{seed}:{value!r}" for seed, value in values.items())
+
+
+def _markdown(lines: Sequence[Sequence[str]], texts: Sequence[str]) -> str:
+    """Writes a header and lines as a table; columns other than ``texts`` are right-aligned."""
+    rule = ["---" if name in texts else "---:" for name in lines[0]]
+    escaped = [[_escaped(cell) for cell in line] for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (escaped[0], rule, *escaped[1:]))
+
+
+def _escaped(text: str) -> str:
+    # Entities, not backslashes: readers differ on what a backslash before a pipe means.
+    return _MARKDOWN.sub(lambda found: f"&#{ord(found.group())};", " ".join(text.split()))
+
+
+def _csv(lines: Iterable[Sequence[object]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(lines)
+    return file.getvalue()
