@@ -59,13 +59,18 @@ class _Lines:
     def __init__(self, console: Console, label: str) -> None:
         self.console = console
         self.label = label
-        self.started = self.last = time.monotonic()
+        self.started = self.called = self.last = time.monotonic()
         self.first: int | None = None
+        self.done = 0
 
     def __call__(self, done: int, total: int, loss: float | None) -> None:
         now = time.monotonic()
         if self.first is None:
             self.first = done - 1
+        elif done < self.done:
+            # A second thing to count, begun after the last call.
+            self.first, self.started = 0, self.called
+        self.done, self.called = done, now
         if now - self.last < _LINE_EVERY_SECONDS:
             return
         self.last = now
