@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from tdro.report import page
+from tdro.report.html import DASH
 from tdro.report.record import MixtureRecord, RunRecord, load_run
 from tests.report.conftest import HOSTILE, PLAIN, make_run
 
@@ -83,7 +84,7 @@ def test_every_column_says_what_its_head_says():
         "light": [
             *("25.00 %", "37.50 %", "31.25 %"),
             *("2.000", "6.2 %"),
-            *("1.000", "12.5 %", f"{page.DASH} 0 rows", "0.875 1 row"),
+            *("1.000", "12.5 %", f"{DASH} 0 rows", "0.875 1 row"),
             *("2.500", "2.0 %"),
         ],
     }
@@ -155,7 +156,7 @@ def test_without_losses_by_task_it_is_said(run_directory):
 
 def test_a_task_that_losses_by_task_do_not_name_gets_dashes():
     html = section(RunRecord("r", trajectory=SETTLED, reference_by_task=BY_TASK.slice(0, 1)))
-    assert lines(html)["light"][7:9] == [page.DASH, page.DASH]
+    assert lines(html)["light"][7:9] == [DASH, DASH]
     assert lines(html)["heavy"][7:9] == ["1.125 1,500 rows", "1.750 64 rows"]
 
 

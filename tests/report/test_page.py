@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tdro.report import figures, page
+from tdro.report import html as words
 from tdro.report.record import MixtureRecord, RunRecord, load_run
 from tdro.report.series import weight_lines
 from tests.report.conftest import BY_TASK, HOSTILE, PLAIN, keep, make_run
@@ -74,7 +75,7 @@ def test_the_kept_mixture_comes_first(run_directory):
     cells = re.search(r'scope="row">msmarco</th>(.*?)</tr>', html.split('id="mixture"')[1])[1]
     mean, last = (record.mixtures[name].weights["msmarco"] for name in ("mean", "last"))
     assert mean != last
-    assert f"<td>{page.percent(mean)}</td><td>{page.percent(last)}</td>" in cells
+    assert f"<td>{words.percent(mean)}</td><td>{words.percent(last)}</td>" in cells
     drawn = json.loads(re.search(r'id="figures">(.*?)</script>', page.render(record))[1])
     assert max(drawn["mixture-figure"]["data"][0]["x"]) == max(record.mixture.weights.values())
 
@@ -156,20 +157,20 @@ def test_headline(record, sentences):
 
 
 def test_words_for_numbers():
-    assert [page.number(x) for x in (0.12345, -1.0, None, math.nan, math.inf)] == [
+    assert [words.number(x) for x in (0.12345, -1.0, None, math.nan, math.inf)] == [
         "0.123",
         "\u22121.000",
         "\u2013",
         "\u2013",
         "\u2013",
     ]
-    assert [page.signed(x) for x in (0.0101, -0.0101, -0.0001, math.nan)] == [
+    assert [words.signed(x) for x in (0.0101, -0.0101, -0.0001, math.nan)] == [
         "+0.010",
         "\u22120.010",
         "±0.000",
         "\u2013",
     ]
-    assert [page.duration(x) for x in (3.14, 59.96, 185, 3599.7, 3720, math.nan)] == [
+    assert [words.duration(x) for x in (3.14, 59.96, 185, 3599.7, 3720, math.nan)] == [
         "3.1 s",
         "1 min 00 s",
         "3 min 05 s",
@@ -177,14 +178,14 @@ def test_words_for_numbers():
         "1 h 02 min",
         "\u2013",
     ]
-    assert [page.count(x) for x in (12345, None, "a", True, math.nan)] == [
+    assert [words.count(x) for x in (12345, None, "a", True, math.nan)] == [
         "12,345",
         "\u2013",
         "a",
         "True",
         "\u2013",
     ]
-    assert page.percent(0.1234) == "12.34 %"
+    assert words.percent(0.1234) == "12.34 %"
 
 
 def test_labels_are_escaped_and_short():

@@ -1,15 +1,11 @@
 """The HTML page of a run: one file that needs nothing else."""
 
-import base64
-import hashlib
 import math
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from tdro.errors import require
 from tdro.evaluation.scores import (
     BASELINE,
     GROUPS,
@@ -21,6 +17,7 @@ from tdro.evaluation.scores import (
 from tdro.files import write_text
 from tdro.learning.diagnosis import Diagnosis, TaskDiagnosis, diagnose
 from tdro.report import figures
+from tdro.report.html import count, render_template, signed
 from tdro.report.record import RunRecord, Sampling, load_run
 from tdro.report.series import task_losses, weight_lines
 
@@ -30,9 +27,6 @@ SMALL = 0.01
 
 GROUP_WORDS = {"holdout": "held-out", "unseen": "unseen tasks'"}
 """How a sentence calls the benchmarks of a group, where its name alone would not do."""
-
-DASH = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 
 
 def write_report(directory: Path) -> Path:
@@ -58,27 +52,7 @@ def write_report(directory: Path) -> Path:
 
 def render(record: RunRecord) -> str:
     """Returns the HTML page of a run."""
-    jinja2 = require("jinja2", "run")
-    plotly = require("plotly.offline", "run")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        number=number, signed=signed, percent=percent, count=count, duration=duration
-    )
-    folder = resources.files("tdro.report")
-    style, script, template = (
-        folder.joinpath(name).read_text(encoding="utf-8")
-        for name in ("page.css", "page.js", "page.html.j2")
-    )
-    library = plotly.get_plotlyjs()
-    page: str = environment.from_string(template).render(
-        **_content(record),
-        style=style,
-        scripts=[library, script],
-        hashes=[_source_hash(library), _source_hash(script)],
-    )
-    return page
+    return render_template("page.html.j2", _content(record))
 
 
 def headline(record: RunRecord) -> list[str]:
@@ -252,51 +226,3 @@ def _largest_gap(sampling: Sampling) -> tuple[int, float]:
 
 def _falling(value: float) -> float:
     return -value if math.isfinite(value) else math.inf
-
-
-def _source_hash(script: str) -> str:
-    """Names a script in a content security policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """Writes a number with that many decimals; a dash for none and for what is not finite."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    return f"{value:.{digits}f}".replace("-", MINUS)
-
-
-def signed(value: float | None, digits: int = 3) -> str:
-    """Writes a difference with its sign, so that it can be read without colour."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    rounded = round(value, digits)
-    sign = "+" if rounded > 0 else MINUS if rounded < 0 else "±"
-    return f"{sign}{abs(rounded):.{digits}f}"
-
-
-def percent(value: float | None, digits: int = 2) -> str:
-    """Writes a share in percent."""
-    text = number(None if value is None else 100 * value, digits)
-    return text if text == DASH else f"{text} %"
-
-
-def count(value: object) -> str:
-    """Writes a whole number in groups of three digits; anything else as it is."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return DASH
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return DASH if value is None else str(value)
-
-
-def duration(seconds: float) -> str:
-    """Writes a time span in the two units that matter."""
-    if not math.isfinite(seconds):
-        return DASH
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
