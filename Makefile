@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast lint format clean
+.PHONY: demo test test-fast lint format study-small clean
 
 demo: $(READY)
 	$(BIN)/tdro demo --output runs/demo
@@ -19,6 +19,11 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The study of mixtures at its small scale; needs the sixteen tasks beside the checkout, and the
+# model that `make demo` fetches.
+study-small: $(READY)
+	$(BIN)/tdro compare benchmarks/mixtures/static.yaml --output runs/study-static
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -2,10 +2,14 @@ import json
 import subprocess
 import sys
 
+import pyarrow.parquet as pq
 import pytest
 
 from tdro import cli
+from tdro.encoder import build_encoder
+from tdro.evaluation.benchmark import write_benchmark
 from tdro.mixture import Mixture
+from tdro.settings import EncoderSettings
 
 
 @pytest.fixture
@@ -34,7 +38,7 @@ def mixture_file(tmp_path):
 def test_help_names_every_command(tdro):
     code, shown, _ = tdro("--help")
     assert code == 0
-    for command in ("run", "demo", "tasks", "mixture", "evaluate", "report"):
+    for command in ("run", "compare", "demo", "tasks", "mixture", "evaluate", "report"):
         assert command in shown
 
 
@@ -92,3 +96,28 @@ def test_check_shows_bad_rows_with_file_and_line(tdro, tmp_path):
     code, _, errors = tdro("tasks", "check", path, "--strict")
     assert code == 2
     assert "odd.jsonl:2" in errors
+
+
+@pytest.mark.slow
+def test_a_model_is_judged_by_the_metrics_that_are_named(tdro, tiny_llm, tmp_path):
+    model = build_encoder(EncoderSettings(name_or_path=str(tiny_llm), layers=1))
+    model.save(str(tmp_path / "model"))
+    write_benchmark(
+        tmp_path / "outside",
+        name="outside",
+        instruction="",
+        group="external",
+        queries=[("q1", "badle fesin"), ("q2", "goran")],
+        documents=[("d1", "badle fesin"), ("d2", "goran"), ("d3", "mulet")],
+        qrels=[("q1", "d1", 1), ("q2", "d2", 1)],
+    )
+    asked = ("evaluate", str(tmp_path / "model"), "-b", str(tmp_path / "outside"))
+    code, shown, _ = tdro(*asked, "-m", "RR@10", "-o", str(tmp_path / "out"))
+    assert code == 0
+    assert "RR@10" in shown
+    scores = pq.read_table(tmp_path / "out" / "scores.parquet")
+    assert scores["RR@10"].to_pylist() == [1.0, 1.0]
+    assert "nDCG@10" not in scores.column_names
+    code, _, said = tdro(*asked, "-m", "RR@ten")
+    assert code == 2
+    assert "RR@ten" in said

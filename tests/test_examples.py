@@ -78,6 +78,17 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
     (workplace / "data" / "nq.parquet").touch()
     (workplace / "recipe.yaml").write_text(recipe)
     assert load_recipe(workplace / "recipe.yaml").needs_learning
+    # The page on comparisons adds sections to it.
+    page = (ROOT / "docs" / "comparing.md").read_text()
+    added, merging = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (workplace / "old_mixture.json").write_text("{}")
+    (workplace / "compare.yaml").write_text(recipe + added)
+    compared = load_recipe(workplace / "compare.yaml").compare
+    assert {"tdro-pooled/top-0.7", "temperature-0.5", "soup"} <= set(compared.mixtures)
+    searched = re.sub(r"(?m)^learning: .*$", merging.partition("#")[0], recipe)
+    rest = merging[merging.index("merging:") :]
+    (workplace / "searched.yaml").write_text(f"{searched}\n{rest}")
+    assert load_recipe(workplace / "searched.yaml").learning.method == "merge-search"
 
 
 def test_the_readmes_commands_exist():
@@ -85,6 +96,14 @@ def test_the_readmes_commands_exist():
     commands = set(
         re.findall(r"^tdro ([a-z]+(?: (?:check|show|top|replay))?)", readme, re.MULTILINE)
     )
-    assert {"run", "demo", "evaluate", "report", "tasks check", "mixture replay"} <= commands
+    assert {
+        "run",
+        "compare",
+        "demo",
+        "evaluate",
+        "report",
+        "tasks check",
+        "mixture replay",
+    } <= commands
     for command in commands:
         python(ROOT, "-m", "tdro", *command.split(), "--help")

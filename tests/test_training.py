@@ -133,26 +133,3 @@ def test_a_hold_out_is_at_most_a_fifth_and_never_trained_on(training_tasks):
         split = hold_out(item.task, 30, seed=1)
         assert len(split.held_out) == min(30, int(0.2 * len(item.task)))
         assert sorted([*split.rows, *split.held_out]) == list(range(len(item.task)))
-
-
-def test_frozen_embeddings_stay_as_they_are_and_the_rest_learns(training_tasks, tiny_llm, tmp_path):
-    start = build_encoder(EncoderSettings(name_or_path=str(tiny_llm), layers=2))
-    start.save(str(tmp_path / "start"))
-    for frozen in (False, True):
-        (tmp_path / str(frozen)).mkdir()
-        train(
-            "run",
-            tmp_path / "start",
-            training_tasks,
-            Mixture({"alpha": 1.0}),
-            TrainingSettings(steps=2, batch_size=4),
-            tmp_path / str(frozen),
-            precision="fp32",
-            seed=0,
-            tick=lambda *told: None,
-            frozen_embeddings=frozen,
-        )
-        after = SentenceTransformer(str(tmp_path / str(frozen) / "model")).state_dict()
-        for name, value in start.state_dict().items():
-            moved = not value.equal(after[name])
-            assert moved == (not frozen or "embed_tokens" not in name), name

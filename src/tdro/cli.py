@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tdro.errors import InputError
+from tdro.files import COSTS_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +49,21 @@ def run(
     from tdro.run.execute import execute
 
     execute(resolved, output or Path("runs") / recipe.stem, _console(), profile=profile)
+
+
+@app.command()
+def compare(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, with a section 'compare'.")],
+    overrides: _Set = None,
+    output: _Output = None,
+) -> None:
+    """Train a retriever for every mixture and seed at equal compute, and test who is better."""
+    from tdro.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    from tdro.run.compare import compare as run_comparison
+
+    run_comparison(resolved, output or Path("runs") / f"{recipe.stem}-compare", _console())
 
 
 @app.command()
@@ -136,24 +152,35 @@ def evaluate(
     instruction: Annotated[
         str, typer.Option(help="What the queries ask for; put before each of them.")
     ] = "",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", help="By its name in ir-measures; may be repeated."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for run files and scores.")
     ] = None,
 ) -> None:
-    """Judge a retriever on benchmarks: exact search, nDCG@10 and Recall@100."""
+    """Judge a retriever on benchmarks by exact search."""
     from tdro.evaluation.command import evaluate_model
+    from tdro.evaluation.scores import METRICS
 
-    evaluate_model(model, benchmark, instruction, output, _console())
+    evaluate_model(model, benchmark, instruction, metric or METRICS, output, _console())
 
 
 @app.command()
 def report(
-    directory: Annotated[Path, typer.Argument(help="A run directory.")],
+    directory: Annotated[Path, typer.Argument(help="A directory of `tdro run` or `tdro compare`.")],
 ) -> None:
-    """Write the HTML report of a run again, finished or not."""
-    from tdro.report.page import write_report
+    """Write the HTML report of a run or a comparison again, finished or not."""
+    if (directory / COSTS_FILE).is_file():
+        from tdro.report.comparison import write_comparison
 
-    _console().print(str(write_report(directory)), highlight=False, soft_wrap=True)
+        page = write_comparison(directory)[1]
+    else:
+        from tdro.report.page import write_report
+
+        page = write_report(directory)
+    _console().print(str(page), highlight=False, soft_wrap=True)
 
 
 def _console() -> "Console":

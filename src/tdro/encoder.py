@@ -182,11 +182,19 @@ def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tenso
     return components
 
 
-def freeze_embeddings(model: SentenceTransformer) -> None:
-    """Leaves the token embeddings of a transformer as they are in training."""
+def count_parameters(model: SentenceTransformer) -> dict[str, int]:
+    """Counts all parameters of a model, and those that one token of a text is multiplied with.
+
+    Of a table of embeddings a token reads one row, and multiplies it with nothing.
+    """
+    everything = sum(weight.numel() for weight in model.parameters())
     table = _input_embeddings(model)
-    if table is not None:
-        table.requires_grad_(False)
+    if table is None and isinstance(model[0], StaticEmbedding):
+        table = model[0].embedding
+    looked_up = sum(weight.numel() for weight in table.parameters()) if table is not None else 0
+    dimensions = int(model.get_embedding_dimension() or 0)
+    # A bag of embeddings still adds one row a token.
+    return {"parameters": everything, "parameters_per_token": everything - looked_up or dimensions}
 
 
 def uses_bf16(precision: str, device: torch.device) -> bool:

@@ -12,6 +12,11 @@ from tdro.errors import InputError
 
 # What the reference knows of each task; named here since who reads it need not import torch.
 BY_TASK_FILE = "by_task.parquet"
+# Likewise what a training was given: weights asked for and batches had; the rows of each task.
+SAMPLING_FILE = "sampling.json"
+TRAINED_ROWS_FILE = "trained_rows.parquet"
+# And what the retrievers of a comparison cost.
+COSTS_FILE = "costs.parquet"
 _LONGEST_FILE_NAME = 120
 
 

@@ -66,12 +66,18 @@ class Mixture:
         return cls(dict.fromkeys(names, 1 / len(names)) if names else {}, sizes)
 
     @classmethod
-    def proportional(cls, sizes: Mapping[str, int]) -> "Mixture":
-        """Gives every task a weight in proportion to its rows."""
-        total = sum(sizes.values())
+    def proportional(cls, sizes: Mapping[str, int], temperature: float = 1.0) -> "Mixture":
+        """Gives every task a weight in proportion to its rows, or to a power of them.
+
+        Args:
+            sizes: Rows of each task.
+            temperature: The power: 1 is proportional, 0 uniform, 0.5 in between.
+        """
+        powers = {task: rows**temperature if rows else 0.0 for task, rows in sizes.items()}
+        total = math.fsum(powers.values())
         if total <= 0:
             raise InputError("A proportional mixture needs tasks with rows.")
-        return cls({task: rows / total for task, rows in sizes.items()}, sizes)
+        return cls({task: power / total for task, power in powers.items()}, sizes)
 
     def top(self, fraction: float | str | Decimal) -> "Mixture":
         """Selects the heaviest tasks and gives them equal weights (paper: "top 70 %").

@@ -1,8 +1,7 @@
 """The recipe: the YAML file that describes a run, checked and resolved."""
 
 import difflib
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,12 +16,19 @@ from pydantic import (
 )
 
 from tdro.errors import InputError
+from tdro.evaluation.scores import METRICS
 from tdro.settings import (
+    MERGE_SEARCH,
+    CompareSettings,
     EncoderSettings,
     LearningSettings,
+    MergingSettings,
     ReferenceSettings,
     Settings,
     TrainingSettings,
+    is_temperature,
+    is_top,
+    split_selection,
 )
 from tdro.tasks.reading import find_sources
 from tdro.tasks.task import TaskSource
@@ -31,7 +37,6 @@ _LEARNED = ("learned", "last", "mean", "ema")
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
 # What of the learning settings matters once the losses are there.
 _REPLAYED = ("eta", "cut", "smoothing", "ema_decay")
-_TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
 
 
 class TaskEntry(Settings):
@@ -67,6 +72,7 @@ class Recipe(Settings):
     Attributes:
         seed: Seed of everything random.
         tasks: The tasks, one by one or as a folder.
+        exclude_tasks: Tasks that are not trained on; their hold-outs are a group of their own.
         max_rows: Rows of a task that are used; all when absent.
         holdout: Queries a task kept out of training and used as its benchmark; at most a fifth.
         holdout_passages: Passages of a hold-out benchmark; the rest of the task is left out.
@@ -74,16 +80,21 @@ class Recipe(Settings):
         proxy: What differs from ``model`` in the proxy and the reference.
         reference: How the reference is trained.
         learning: How the mixture is learned.
+        merging: How ``learning.method: merge-search`` finds it.
         training: How the retrievers are trained.
-        retrievers: ``uniform``, ``proportional``, ``learned`` (what the method keeps), ``last``,
-            ``mean``, ``ema``, ``top-FRACTION``, a mixture file, or ``reference`` to judge the
-            reference as well. With none the run ends when the mixture is learned.
+        retrievers: ``uniform``, ``proportional``, ``temperature-T`` (rows to the power of T),
+            ``learned`` (what the method keeps), ``last``, ``mean``, ``ema``, ``top-FRACTION``, a
+            mixture file, or ``reference`` to judge the reference as well. With none the run ends
+            when the mixture is learned.
         benchmarks: Folders in the BEIR layout.
+        metrics: By their names in ir-measures; the first one is what a report speaks of.
+        compare: What ``tdro compare`` compares.
         report_to: Trackers, by the trainer's names: ``tensorboard``, ``wandb``, ...
     """
 
     seed: int = Field(default=0, ge=0)
     tasks: tuple[TaskEntry, ...] | TaskFolder
+    exclude_tasks: tuple[str, ...] = ()
     max_rows: PositiveInt | None = None
     holdout: int = Field(default=200, ge=0)
     holdout_passages: PositiveInt = 5000
@@ -91,29 +102,46 @@ class Recipe(Settings):
     proxy: EncoderSettings
     reference: ReferenceSettings = ReferenceSettings()
     learning: LearningSettings = LearningSettings()
+    merging: MergingSettings = MergingSettings()
     training: TrainingSettings = TrainingSettings()
     retrievers: tuple[str, ...] = ("uniform", "learned", "top-0.7")
     benchmarks: tuple[BenchmarkEntry, ...] = ()
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = METRICS
+    compare: CompareSettings = CompareSettings()
     report_to: tuple[str, ...] = ()
 
     @field_validator("retrievers")
     @classmethod
     def _known_retrievers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name in _NAMED or _TOP.fullmatch(name) or name.endswith(".json"):
+            if name in _NAMED or is_top(name) or is_temperature(name) or name.endswith(".json"):
                 continue
-            near = difflib.get_close_matches(name, (*_NAMED, "top-0.7"), 1, 0.0)[0]
+            known = (*_NAMED, "top-0.7", "temperature-0.5")
+            near = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise ValueError(f"{name!r} is no retriever; the nearest is {near!r}")
         if len(set(names)) < len(names):
             raise ValueError("a retriever is named twice")
         return names
 
     def task_sources(self) -> list[TaskSource]:
-        """Returns the tasks that are named or found in the folder.
+        """Returns the tasks that are named or found in the folder, excluded ones among them.
 
         Raises:
-            InputError: There is none, or two have the same name.
+            InputError: There is none, two have the same name, or an excluded one is not there.
         """
+        sources = self._sources()
+        names = [source.name for source in sources]
+        for name in self.exclude_tasks:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, 1, 0.0)[0]
+                raise InputError(
+                    f"exclude_tasks names {name!r}, which is no task; the nearest is {near!r}."
+                )
+        if set(names) <= set(self.exclude_tasks):
+            raise InputError("exclude_tasks leaves no task to train on.")
+        return sources
+
+    def _sources(self) -> list[TaskSource]:
         if isinstance(self.tasks, TaskFolder):
             return find_sources(self.tasks.folder)
         names = [entry.name for entry in self.tasks]
@@ -128,12 +156,15 @@ class Recipe(Settings):
     def needs_learning(self) -> bool:
         """Whether a retriever asks for the learned mixture, or there is none to train."""
         return not self.retrievers or any(
-            name in _LEARNED or _TOP.fullmatch(name) for name in self.retrievers
+            name in _LEARNED or is_top(name) for name in self.retrievers
         )
 
     def to_yaml(self) -> str:
         """Returns the resolved recipe, which gives the same run from any folder."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        content = self.model_dump(mode="json")
+        if self.learning.method == MERGE_SEARCH:
+            content["learning"] = {"method": MERGE_SEARCH}
+        return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -254,6 +285,8 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
         "reference": ReferenceSettings,
         "training": TrainingSettings,
         "learning": LearningSettings,
+        "merging": MergingSettings,
+        "compare": CompareSettings,
     }
     model: type[BaseModel] = members[str(place[0])] if len(place) > 1 else Recipe
     if TaskFolder.__name__ in place:
@@ -295,9 +328,23 @@ def _resolved(recipe: Recipe, path: Path) -> Recipe:
                 str(existing(name, "retrievers")) if name.endswith(".json") else name
                 for name in recipe.retrievers
             ),
+            "compare": recipe.compare.model_copy(
+                update={
+                    "mixtures": tuple(
+                        _file_resolved(name, existing) for name in recipe.compare.mixtures
+                    )
+                }
+            ),
             "benchmarks": tuple(
                 entry.model_copy(update={"path": existing(entry.path, f"benchmarks.{place}.path")})
                 for place, entry in enumerate(recipe.benchmarks)
             ),
         }
     )
+
+
+def _file_resolved(name: str, existing: Callable[[Path | str, str], Path]) -> str:
+    base, selection = split_selection(name)
+    if not base.endswith(".json"):
+        return name
+    return f"{existing(base, 'compare.mixtures')}{selection and '/'}{selection}"

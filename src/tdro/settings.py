@@ -1,5 +1,7 @@
 """What a recipe says of models, training and learning: plain values, checked when made."""
 
+import difflib
+import re
 from typing import Any, Literal
 
 from pydantic import (
@@ -8,6 +10,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -33,8 +36,6 @@ class EncoderSettings(Settings):
         max_passage_length: Tokens of a passage, EOS included.
         precision: ``bf16`` runs forward passes under bfloat16 autocast; ``auto`` does so where
             the device has it in hardware.
-        freeze_embeddings: ``transformer`` only: leave the token embeddings as they are in
-            training. They are most of a cut model's parameters.
     """
 
     name_or_path: str
@@ -46,13 +47,6 @@ class EncoderSettings(Settings):
     max_query_length: int = Field(default=128, ge=4)
     max_passage_length: int = Field(default=512, ge=4)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    freeze_embeddings: bool = False
-
-    @model_validator(mode="after")
-    def _something_to_train(self) -> "EncoderSettings":
-        if self.freeze_embeddings and self.kind == "static":
-            raise ValueError("'freeze_embeddings' leaves nothing to train of kind static")
-        return self
 
     @property
     def instructed(self) -> bool:
@@ -104,17 +98,22 @@ _METHODS: dict[str, dict[str, float]] = {
     "group-dro": {"eta": 0.02},
     "doremi": {"eta": 1.0, "smoothing": 1e-3},
 }
+MERGE_SEARCH = "merge-search"
+LEARNERS = (*_METHODS, MERGE_SEARCH)
 _TOLERANCE = 0.005
 
 
-MethodName = Literal["tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi"]
+MethodName = Literal[
+    "tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi", "merge-search"
+]
 
 
 class LearningSettings(Settings):
     """How the mixture is learned.
 
     Attributes:
-        method: Name of a preset (see ``tdro.learning.method``).
+        method: Name of a preset (see ``tdro.learning.method``), or ``merge-search``, which trains
+            no proxy and reads ``MergingSettings`` instead of all that follows.
         steps: Updates of the weights, one an optimizer step of the proxy.
         batch_size: Rows of a step over all processes, tasks mixed in equal parts.
         accumulation: Micro-batches of a step. Only ``tdro-released`` depends on it.
@@ -162,6 +161,9 @@ class LearningSettings(Settings):
             return values
         given = {name: value for name, value in values.items() if value is not None}
         method = given.get("method", cls.model_fields["method"].default)
+        if method == MERGE_SEARCH and len(given) > 1:
+            odd = next(name for name in given if name != "method")
+            raise ValueError(f"{odd!r} is not read by {MERGE_SEARCH}: see the section 'merging'")
         if method not in _METHODS:
             return values
         for name in ("cut", "smoothing"):
@@ -188,6 +190,18 @@ class LearningSettings(Settings):
         """Which of the weights is the method's result: DoReMi averages over the steps."""
         return "mean" if self.method == "doremi" else "last"
 
+    def with_method(self, method: str) -> "LearningSettings":
+        """Returns the settings with another method, its cut and smoothing as published.
+
+        So is its eta where that means something else: DoReMi does not clip its steps.
+        """
+        if method == MERGE_SEARCH:
+            return LearningSettings.model_validate({"method": method})
+        own = {"method", "cut", "smoothing"}
+        if _METHODS[method]["eta"] != _METHODS.get(self.method, {}).get("eta"):
+            own.add("eta")
+        return LearningSettings.model_validate({**self.model_dump(exclude=own), "method": method})
+
     def inheriting(self, training: TrainingSettings) -> "LearningSettings":
         """Returns the settings with learning rate and temperature taken over where left open."""
         taken = {
@@ -196,3 +210,123 @@ class LearningSettings(Settings):
             if getattr(self, name) is None
         }
         return self.model_copy(update=taken)
+
+
+class MergingSettings(Settings):
+    """How ``merge-search`` finds a mixture by averaging experts.
+
+    Experts, start and confirming runs are trained with the reference's settings on the rows that
+    are not set apart for development.
+
+    Attributes:
+        start_steps: Steps with the uniform mixture from which all experts start; with 0 they
+            start from the pretrained encoder.
+        steps: Steps of each task's expert.
+        development: Rows of a task set apart to score merged models; at most a fifth.
+        passages: Passages of a task's development set, at least the judged ones.
+        samples: Mixtures that are scored.
+        confirm: Best mixtures of the search that are trained for real.
+    """
+
+    start_steps: int = Field(default=100, ge=0)
+    steps: PositiveInt = 50
+    development: PositiveInt = 32
+    passages: PositiveInt = 200
+    samples: int = Field(default=1000, ge=4)
+    confirm: PositiveInt = 3
+
+
+_TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
+_TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
+
+
+def is_top(name: str) -> bool:
+    """Tells whether a name asks for a selection, such as ``top-0.7``."""
+    return bool(_TOP.fullmatch(name))
+
+
+def is_temperature(name: str) -> bool:
+    """Tells whether a name asks for weights by a power of the tasks' sizes."""
+    return bool(_TEMPERATURE.fullmatch(name))
+
+
+def split_selection(name: str) -> tuple[str, str]:
+    """Splits ``tdro/top-0.7`` into what is selected from and the selection, or an empty text."""
+    base, slash, selection = name.rpartition("/")
+    return (base, selection) if slash and is_top(selection) else (name, "")
+
+
+class CompareSettings(Settings):
+    """What ``tdro compare`` compares.
+
+    Attributes:
+        mixtures: Each ``uniform``, ``proportional``, ``temperature-T`` (or ``temperature: T``), a
+            mixture file, or a learning method; with ``/top-FRACTION`` behind it, the selection of
+            its heaviest tasks. Also ``uniform-longer``, trained longer by what the recipe's own
+            method costs, and ``soup``, the plain average of the experts of ``merge-search``.
+            Other methods than the recipe's take its settings of learning (see
+            ``LearningSettings.with_method``).
+        seeds: Repetitions, from the recipe's seed on; data splits, models and draws all differ.
+        budgets: Shares of the training steps with which each mixture is trained; 1 is always
+            among them.
+    """
+
+    mixtures: tuple[str, ...] = (
+        "uniform",
+        "uniform-longer",
+        "proportional",
+        "temperature-0.5",
+        "tdro-pooled",
+        "tdro-pooled/top-0.7",
+    )
+    seeds: PositiveInt = 3
+    budgets: tuple[float, ...] = (1.0,)
+
+    @field_validator("mixtures", mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Turns ``{temperature: 0.5}`` and ``{method: tdro, top: 0.7}`` into names."""
+        if not isinstance(values, list | tuple):
+            return values
+        return tuple(_entry_name(value) for value in values)
+
+    @field_validator("mixtures")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        named = ("uniform", "uniform-longer", "proportional", "soup", *LEARNERS)
+        for name in names:
+            base, selection = split_selection(name)
+            if not (base in named or is_temperature(base) or base.endswith(".json")):
+                near = difflib.get_close_matches(base, (*named, "temperature-0.5"), 1, 0.0)[0]
+                raise ValueError(f"{name!r} is no mixture; the nearest is {near!r}")
+            if selection and base in ("uniform", "uniform-longer", "soup"):
+                raise ValueError(f"{name!r}: there is nothing to select from {base!r}")
+            if names.count(name) > 1:
+                raise ValueError(f"the mixture {name!r} is named twice")
+        # What every other mixture is compared with.
+        return names if "uniform" in names else ("uniform", *names)
+
+    @field_validator("budgets")
+    @classmethod
+    def _shares(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        for budget in budgets:
+            if not 0 < budget <= 1:
+                raise ValueError(
+                    f"a budget is a share of the steps above 0 and at most 1, not {budget}"
+                )
+        return tuple(sorted({1.0, *budgets}, reverse=True))
+
+
+def _entry_name(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    selection = f"/top-{value['top']}" if "top" in value else ""
+    rest = {key: item for key, item in value.items() if key != "top"}
+    match rest:
+        case {"temperature": power, **others} if not others:
+            return f"temperature-{power}{selection}"
+        case {"method": name, **others} if not others:
+            return f"{name}{selection}"
+        case {"file": name, **others} if not others:
+            return f"{name}{selection}"
+    raise ValueError(f"a mixture is a name, or one of temperature, method and file, not {value}")

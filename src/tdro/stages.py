@@ -55,6 +55,7 @@ class RunDirectory:
         self.console = console
         self.profile = profile
         self._seen: set[tuple[str, str]] = set()
+        self._warned: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
 
     def complete(self, stage: Stage) -> Path:
@@ -124,8 +125,10 @@ class RunDirectory:
         return f"to be done again, {key} was {before.get(key)!r}, is {now.get(key)!r}{more}"
 
     def warn(self, text: str) -> None:
-        """Says something that should make the reader doubt a result."""
-        self._say(f"[yellow]warning: {escape(text)}[/yellow]")
+        """Says once something that should make the reader doubt a result."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self._say(f"[yellow]warning: {escape(text)}[/yellow]")
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False)

@@ -28,8 +28,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
-from tdro.encoder import freeze_embeddings, uses_bf16
-from tdro.files import write_json
+from tdro.encoder import uses_bf16
+from tdro.files import SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
@@ -39,8 +39,6 @@ from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
 MODEL_FOLDER = "model"
-SAMPLING_FILE = "sampling.json"
-TRAINED_ROWS_FILE = "trained_rows.parquet"
 _TRAINER_FOLDER = "trainer"
 _COMPLETE = "complete"
 
@@ -56,7 +54,6 @@ def train(
     precision: str,
     seed: int,
     tick: Tick,
-    frozen_embeddings: bool = False,
     report_to: Sequence[str] = (),
 ) -> dict[str, int]:
     """Trains an embedding model with InfoNCE over in-batch and hard negatives.
@@ -75,7 +72,6 @@ def train(
         precision: See ``EncoderSettings``.
         seed: Seed of everything drawn.
         tick: Called after each step.
-        frozen_embeddings: See ``EncoderSettings.freeze_embeddings``.
         report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
 
     Returns:
@@ -86,8 +82,6 @@ def train(
         InputError: A task cannot be drawn from.
     """
     model = SentenceTransformer(str(encoder), local_files_only=True)
-    if frozen_embeddings:
-        freeze_embeddings(model)
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))

@@ -13,7 +13,7 @@ import torch
 from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
 
-from tdro.learning.trainer import learn_weights
+from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.plan import make_plan
 from tdro.settings import LearningSettings
 from tdro.tasks.task import Task
@@ -31,7 +31,7 @@ def main():
             proxy.double()
         place = Path(spec["output"]) / name
         place.mkdir(exist_ok=True)
-        learned = learn_weights(
+        trainer = mixture_trainer(
             proxy,
             plan,
             [item.task for item in tasks],
@@ -41,6 +41,7 @@ def main():
             precision="fp32",
             tick=lambda *told: None,
         )
+        learned = learn_weights(trainer, place)
         if PartialState().is_main_process:
             learned.save(place)
             (place / "processes").write_text(str(PartialState().num_processes))

@@ -13,7 +13,7 @@ from tdro.learning.method import method_of
 from tdro.learning.record import LossRecord
 from tdro.learning.replay import replay
 from tdro.learning.rules import log_softmax
-from tdro.learning.trainer import Learned, learn_weights
+from tdro.learning.trainer import Learned, learn_weights, mixture_trainer
 from tdro.learning.trajectory import STEP_COLUMNS, Trajectory
 from tdro.plan import make_plan
 from tdro.settings import EncoderSettings, LearningSettings
@@ -76,7 +76,7 @@ def learn(training_tasks, tiny_llm, tmp_path):
             proxy.double()
         directory = tmp_path / name
         directory.mkdir(exist_ok=True)
-        return learn_weights(
+        trainer = mixture_trainer(
             proxy,
             plan,
             [item.task for item in tasks],
@@ -86,6 +86,7 @@ def learn(training_tasks, tiny_llm, tmp_path):
             precision="fp32",
             **{"tick": lambda *told: None, **told},
         )
+        return learn_weights(trainer, directory)
 
     return run
 

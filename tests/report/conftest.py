@@ -161,3 +161,31 @@ def write_manifest(folder, stage, seconds, place, facts):
 @pytest.fixture
 def run_directory(tmp_path):
     return make_run(tmp_path / "run <b>1")
+
+
+def make_comparison(directory, retrievers, benchmarks, *, seeds=3, budgets=(1.0, 0.5)):
+    """Writes the files of a comparison; the second retriever is better by 0.2 everywhere."""
+    draw = random.Random(5)
+    scores, costs = [], []
+    for seed in range(seeds):
+        for budget in budgets:
+            for place, name in enumerate(retrievers):
+                label = name if budget == 1 else f"{name}@{budget}"
+                cost = {"retriever": label, "base_label": name, "budget": budget, "seed": seed}
+                cost |= {"collections": 12, "distinct_rows": round(900 * budget)}
+                for part in ("training", "learning"):
+                    cost |= {f"{part}_rows": 1000 * budget, f"{part}_tokens": 64_000 * budget}
+                    cost |= {f"{part}_flops": 6.4e9 * budget, f"{part}_seconds": 12.5}
+                costs.append(cost)
+                for number, benchmark in enumerate(benchmarks):
+                    group = ("holdout", "unseen", "external")[number % 3]
+                    for query in range(30):
+                        value = draw.gauss(0.4, 0.05) + 0.2 * (place == 1) - 0.1 * (budget < 1)
+                        keys = {"retriever": label, "benchmark": benchmark, "group": group}
+                        keys |= {"query": f"q{query}", "nDCG@10": value, "R@100": 0.5}
+                        scores.append({**keys, "seed": seed})
+    directory.mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(scores), directory / "scores.parquet")
+    pq.write_table(pa.Table.from_pylist(costs), directory / "costs.parquet")
+    (directory / "recipe.yaml").write_text("compare: {seeds: 3}\n")
+    return directory

@@ -3,8 +3,9 @@ import shutil
 
 import pytest
 
+from tdro.report.comparison import write_comparison
 from tdro.report.page import write_report
-from tests.report.conftest import HOSTILE, RETRIEVERS, make_run
+from tests.report.conftest import HOSTILE, RETRIEVERS, make_comparison, make_run
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ARGUMENTS = (
@@ -169,3 +170,24 @@ def test_an_unfinished_run(browser, tmp_path):
     show(browser, write_report(run), 390)
     assert severe(browser) == []
     assert len(browser.find_elements("css selector", ".missing")) == 2
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_a_comparison_draws_its_curves(browser, tmp_path, width):
+    names = ("uniform", HOSTILE[1], HOSTILE[5])
+    folder = make_comparison(tmp_path / "found", names, HOSTILE)
+    show(browser, write_comparison(folder)[1], width)
+    assert severe(browser) == []
+    assert len(browser.find_elements("css selector", ".figure")) == 3
+    assert browser.find_elements("css selector", "img") == []
+    lines = browser.execute_script(
+        "return document.querySelectorAll('#curve-holdout .scatterlayer .trace').length"
+    )
+    assert lines == len(names)
+    seen = {
+        browser.execute_async_script(HOVER, "curve-holdout", curve, 0)
+        for curve in range(len(names))
+    }
+    assert set(names) == seen
+    used = browser.execute_script("return document.scrollingElement.scrollWidth")
+    assert used <= width

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.judge import judge
-from tdro.evaluation.scores import render_scores
+from tdro.evaluation.scores import check_metrics, render_scores
 from tdro.progress import stage_progress
 from tdro.prompts import query_prompt
 from tdro.training import quiet_libraries
@@ -21,6 +21,7 @@ def evaluate_model(
     name_or_path: str,
     folders: Sequence[Path],
     instruction: str,
+    metrics: Sequence[str],
     output: Path | None,
     console: Console,
 ) -> None:
@@ -31,12 +32,14 @@ def evaluate_model(
         folders: Benchmarks in the BEIR layout.
         instruction: What the queries ask for; without, a task's hold-out gets the prompt that
             the model keeps for that task.
+        metrics: By their names in ir_measures.
         output: Folder for TREC run files and ``scores.parquet``; nothing is kept without.
         console: Where to print.
 
     Raises:
-        InputError: The model or a benchmark cannot be read.
+        InputError: The model or a benchmark cannot be read, or a metric is unknown.
     """
+    check_metrics(metrics)
     quiet_libraries()
     benchmarks = [load_benchmark(folder) for folder in folders]
     try:
@@ -53,6 +56,7 @@ def evaluate_model(
             benchmarks,
             Path(temporary),
             prompts=given if instruction else model.prompts,
+            metrics=metrics,
             precision="auto",
             tick=tick,
         )

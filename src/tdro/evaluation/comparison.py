@@ -80,25 +80,41 @@ def comparison_markdown(rows: Sequence[Row]) -> str:
     """Writes rows as one table in GitHub's Markdown."""
     lines = [["group", "metric", *_cells({})]]
     lines += [[row["group"], row["metric"], *_cells(row).values()] for row in rows]
-    text = _markdown(lines, texts=("group", "metric", "retriever", "verdict", "worst"))
+    text = table_markdown(lines, texts=("group", "metric", "retriever", "verdict", "worst"))
     return text + (f"\n{ONE_SEED}\n" if any(row["seeds"] == 1 for row in rows) else "")
 
 
 def comparison_csv(rows: Sequence[Row]) -> str:
     """Writes rows as CSV with a header, floats in full; what is not known is ``nan``."""
-    return _csv([list(COLUMNS), *([row[name] for name in COLUMNS] for row in rows)])
+    return table_csv([list(COLUMNS), *([row[name] for name in COLUMNS] for row in rows)])
 
 
 def benchmark_markdown(comparisons: Sequence[Comparison], metric: str) -> str:
     """Writes the means of each benchmark by one metric, a column for each retriever."""
     header, *lines = _benchmark_lines(comparisons, metric)
     shown = [[group, name, *(f"{value:.3f}" for value in means)] for group, name, *means in lines]
-    return _markdown([header, *shown], texts=header[:2])
+    return table_markdown([header, *shown], texts=header[:2])
 
 
 def benchmark_csv(comparisons: Sequence[Comparison], metric: str) -> str:
     """Writes the means of each benchmark by one metric as CSV, floats in full."""
-    return _csv(_benchmark_lines(comparisons, metric))
+    return table_csv(_benchmark_lines(comparisons, metric))
+
+
+def benchmark_table(
+    comparisons: Sequence[Comparison], metric: str
+) -> tuple[list[str], list[tuple[str, list[tuple[str, list[float]]]]]]:
+    """Returns the means of each benchmark by one metric.
+
+    Returns:
+        The retrievers, and for each group its benchmarks, their mean last, each with a value for
+        each retriever.
+    """
+    header, *lines = _benchmark_lines(comparisons, metric)
+    groups: dict[str, list[tuple[str, list[float]]]] = {}
+    for group, name, *means in lines:
+        groups.setdefault(group, []).append((name, means))
+    return header[2:], list(groups.items())
 
 
 def _benchmark_lines(comparisons: Sequence[Comparison], metric: str) -> list[list[Any]]:
@@ -144,8 +160,13 @@ def _by_seed(values: Mapping[int, float]) -> str:
     return " ".join(f"{seed}:{value!r}" for seed, value in values.items())
 
 
-def _markdown(lines: Sequence[Sequence[str]], texts: Sequence[str]) -> str:
-    """Writes a header and lines as a table; columns other than ``texts`` are right-aligned."""
+def table_markdown(lines: Sequence[Sequence[str]], texts: Sequence[str]) -> str:
+    """Writes a header and lines as one table in GitHub's Markdown.
+
+    Args:
+        lines: The header, then the lines.
+        texts: Headings of the columns that hold texts; the others are right-aligned.
+    """
     rule = ["---" if name in texts else "---:" for name in lines[0]]
     escaped = [[_escaped(cell) for cell in line] for line in lines]
     return "".join(f"| {' | '.join(line)} |\n" for line in (escaped[0], rule, *escaped[1:]))
@@ -156,7 +177,8 @@ def _escaped(text: str) -> str:
     return _MARKDOWN.sub(lambda found: f"&#{ord(found.group())};", " ".join(text.split()))
 
 
-def _csv(lines: Iterable[Sequence[object]]) -> str:
+def table_csv(lines: Iterable[Sequence[object]]) -> str:
+    """Writes a header and lines as CSV, floats in full."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(lines)
     return file.getvalue()

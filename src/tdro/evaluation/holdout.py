@@ -8,7 +8,9 @@ from tdro.evaluation.benchmark import write_benchmark
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
 
-def write_holdout(source: TrainingTask, directory: Path, *, passages: int, seed: int) -> None:
+def write_holdout(
+    source: TrainingTask, directory: Path, *, passages: int, seed: int, group: str = "holdout"
+) -> None:
     """Writes the held-out queries of a task over its own passages.
 
     The documents are every positive and hard negative of the held-out queries, filled up with
@@ -19,6 +21,7 @@ def write_holdout(source: TrainingTask, directory: Path, *, passages: int, seed:
         directory: Where to write the benchmark.
         passages: Documents at most, unless the judged ones alone are more.
         seed: Seed of the filling.
+        group: Group of the benchmark.
     """
     task = source.task
     judged = [task.positives[int(row)] for row in source.held_out]
@@ -35,7 +38,7 @@ def write_holdout(source: TrainingTask, directory: Path, *, passages: int, seed:
         directory,
         name=task.name,
         instruction=task.instruction,
-        group="holdout",
+        group=group,
         queries=zip(
             (f"q{row}" for row in source.held_out),
             texts(task.queries, source.held_out),

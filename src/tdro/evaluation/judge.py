@@ -11,7 +11,14 @@ from sentence_transformers import SentenceTransformer
 from tdro.counting import counted_tokens, tokens_of, with_tokens
 from tdro.encoder import autocast
 from tdro.evaluation.benchmark import Benchmark
-from tdro.evaluation.scores import SCORES_FILE, score, score_table, write_run
+from tdro.evaluation.scores import (
+    METRICS,
+    SCORES_FILE,
+    score,
+    score_table,
+    search_depth,
+    write_run,
+)
 from tdro.evaluation.search import search
 from tdro.files import file_name
 from tdro.progress import Tick
@@ -49,6 +56,7 @@ def judge(
     directory: Path,
     *,
     prompts: Mapping[str, str | None],
+    metrics: Sequence[str] = METRICS,
     precision: str,
     tick: Tick,
 ) -> Judged:
@@ -60,6 +68,7 @@ def judge(
         benchmarks: What to judge on.
         directory: An existing directory; gets ``<benchmark>.trec`` and ``scores.parquet``.
         prompts: Query prompt by name of the benchmark; without one the model's own is used.
+        metrics: By their names in ir_measures.
         precision: See ``EncoderSettings``.
         tick: Called with documents done and documents in all.
 
@@ -76,11 +85,12 @@ def judge(
                     model,
                     benchmark,
                     prompt=prompts.get(benchmark.name),
+                    top_k=search_depth(metrics),
                     progress=_Counted(tick, done, total),
                 )
             run_file = directory / f"{file_name(benchmark.name)}.trec"
             write_run(run_file, found, file_name(name))
-            table = score_table([(name, benchmark, score(benchmark, found))])
+            table = score_table([(name, benchmark, score(benchmark, found, metrics))])
             pq.write_table(with_tokens(table, count.take()), part.with_suffix(".partial"))
             part.with_suffix(".partial").replace(part)
         done += len(benchmark.documents)

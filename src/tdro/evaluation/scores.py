@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from rich.box import SIMPLE_HEAD
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SCORES_FILE = "scores.parquet"
 METRICS = ("nDCG@10", "R@100")
 BASELINE = "uniform"
+_LEAST_DEPTH = 100
 KEY_COLUMNS = ("retriever", "benchmark", "group", "query")
 SEED_COLUMN = "seed"
 GROUPS = {
@@ -55,6 +56,21 @@ def score(
     Raises:
         InputError: A metric is unknown, or ir_measures is not installed.
     """
+    names = check_metrics(metrics)
+    ir_measures = require("ir_measures", "run")
+    values = {query: dict.fromkeys(metrics, 0.0) for query in benchmark.queries}
+    found = {query: dict(run.get(query, {})) for query in benchmark.queries}
+    for result in ir_measures.iter_calc(list(names), benchmark.qrels, found):
+        values[result.query_id][names[result.measure]] = float(result.value)
+    return values
+
+
+def check_metrics(metrics: Sequence[str]) -> dict[Any, str]:
+    """Returns the name of each metric by what ir_measures makes of it.
+
+    Raises:
+        InputError: A metric is unknown, or ir_measures is not installed.
+    """
     ir_measures = require("ir_measures", "run")
     names = {}
     for metric in metrics:
@@ -64,11 +80,13 @@ def score(
             raise InputError(
                 f"The metric {metric!r} is unknown to ir_measures: use a name such as 'nDCG@10'."
             ) from None
-    values = {query: dict.fromkeys(metrics, 0.0) for query in benchmark.queries}
-    found = {query: dict(run.get(query, {})) for query in benchmark.queries}
-    for result in ir_measures.iter_calc(list(names), benchmark.qrels, found):
-        values[result.query_id][names[result.measure]] = float(result.value)
-    return values
+    return names
+
+
+def search_depth(metrics: Sequence[str]) -> int:
+    """Returns how many documents a query have to be found: the deepest cutoff, 100 at least."""
+    cutoffs = [int(measure.params.get("cutoff", 0)) for measure in check_metrics(metrics)]
+    return max([_LEAST_DEPTH, *cutoffs])
 
 
 def write_run(path: Path, run: Run, tag: str) -> None:

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from tdro.learning.measures import Measure
 from tdro.learning.rules import UpdateRule
-from tdro.learning.trainer import learn_weights
+from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.mixture import Mixture
 from tdro.plan import make_plan
 from tdro.progress import Tick
@@ -83,7 +83,7 @@ def learn_mixture(
             precision=precision,
             tick=tick,
         )
-        learned = learn_weights(
+        trainer = mixture_trainer(
             proxy,
             plan,
             tasks,
@@ -95,6 +95,7 @@ def learn_mixture(
             measure=measure,
             rule=rule,
         )
+        learned = learn_weights(trainer, folder)
     if trajectory_folder is not None:
         Path(trajectory_folder).mkdir(parents=True, exist_ok=True)
         learned.save(Path(trajectory_folder))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from tdro.errors import InputError
 from tdro.learning.forms import ByMicroBatch, StepForm, WholeStep
 from tdro.learning.losses import Floats
 from tdro.learning.measures import (
@@ -39,6 +40,9 @@ def method_of(settings: LearningSettings, reference_of_task: Floats) -> Method:
         settings: Method, step size, cut and smoothing.
         reference_of_task: Mean reference loss of each task over all planned rows in nats, shape
             ``(K,)``.
+
+    Raises:
+        InputError: The method learns from something else.
     """
     clipped = ClippedAscent(settings.eta)
     cut, smoothing = settings.cut or 0.0, settings.smoothing or 0.0
@@ -50,4 +54,8 @@ def method_of(settings: LearningSettings, reference_of_task: Floats) -> Method:
         "group-dro": Method(Plain(), clipped),
         "doremi": Method(Excess(), SmoothedAscent(settings.eta, smoothing)),
     }
+    if settings.method not in presets:
+        raise InputError(
+            f"The method {settings.method} does not learn from row losses: run it by a recipe."
+        )
     return presets[settings.method]

@@ -85,20 +85,7 @@ class Learned:
         return cls(Trajectory.load(directory), LossRecord.load(directory / RECORD_FILE))
 
 
-def learn_weights(
-    proxy: SentenceTransformer,
-    plan: Plan,
-    tasks: Sequence[Task],
-    reference: NDArray[np.float64],
-    settings: LearningSettings,
-    directory: Path,
-    *,
-    precision: str,
-    tick: Tick,
-    measure: Measure | None = None,
-    rule: UpdateRule | None = None,
-    report_to: Sequence[str] = (),
-) -> Learned:
+def learn_weights(trainer: "MixtureTrainer", directory: Path) -> Learned:
     """Trains the proxy on the plan and raises the weight of tasks it is behind on.
 
     A killed call goes on from its last checkpoint in ``directory`` and ends with the same
@@ -106,43 +93,19 @@ def learn_weights(
     equal part of every step; the losses are gathered, so all of them learn the same weights.
 
     Args:
-        proxy: The model to train; it is thrown away afterwards.
-        plan: The rows of every step.
-        tasks: The tasks, in the order of the plan.
-        reference: Reference loss of every planned row, shape ``(steps * batch_size,)``.
-        settings: How to learn; learning rate and temperature must be set.
-        directory: Holds the checkpoints while learning, and what trackers write to files.
-        precision: See ``EncoderSettings``.
-        tick: Called after each step.
-        measure: In place of that of ``settings.method``.
-        rule: Likewise.
-        report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
+        trainer: What :func:`mixture_trainer` returned.
+        directory: The directory it was made for.
 
     Returns:
         Weights and losses of every step, the row losses they came from, and what it took.
 
     Raises:
         FloatingPointError: A loss is not finite.
-        InputError: The batch size is no multiple of processes times micro-batches.
-        ValueError: The settings leave the learning rate or the temperature open.
     """
-    trainer = mixture_trainer(
-        proxy,
-        plan,
-        tasks,
-        reference,
-        settings,
-        directory,
-        precision=precision,
-        tick=tick,
-        measure=measure,
-        rule=rule,
-        report_to=report_to,
-    )
     checkpoint = last_checkpoint(directory)
     if checkpoint:
         trainer.learned = Learned.load(checkpoint)
-        if _settled(settings, trainer.learned.trajectory):
+        if _settled(trainer.settings, trainer.learned.trajectory):
             tokens = tokens_at(checkpoint)
             remove_checkpoints(trainer, directory)
             return replace(trainer.learned, tokens=tokens)
@@ -166,9 +129,28 @@ def mixture_trainer(
     rule: UpdateRule | None = None,
     report_to: Sequence[str] = (),
 ) -> "MixtureTrainer":
-    """Returns the trainer of :func:`learn_weights` before its first step; same arguments."""
+    """Returns the trainer that learns a mixture, before its first step.
+
+    Args:
+        proxy: The model to train; it is thrown away afterwards.
+        plan: The rows of every step.
+        tasks: The tasks, in the order of the plan.
+        reference: Reference loss of every planned row, shape ``(steps * batch_size,)``.
+        settings: How to learn; learning rate and temperature must be set.
+        directory: Holds the checkpoints while learning, and what trackers write to files.
+        precision: See ``EncoderSettings``.
+        tick: Called after each step.
+        measure: In place of that of ``settings.method``.
+        rule: Likewise.
+        report_to: Trackers, by the names the trainer knows (``tensorboard``, ``wandb``, ...).
+
+    Raises:
+        InputError: The batch size is no multiple of processes times micro-batches, or the method
+            does not learn from row losses.
+        ValueError: The settings leave the learning rate or the temperature open.
+    """
     if settings.learning_rate is None or settings.temperature is None:
-        raise ValueError("learn_weights needs settings with a learning_rate and a temperature.")
+        raise ValueError("mixture_trainer needs settings with a learning_rate and a temperature.")
     arguments = training_arguments(
         directory,
         settings,

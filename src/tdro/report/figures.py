@@ -5,7 +5,7 @@ figure only through :func:`label`, and never as part of a template.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,6 +154,35 @@ def loss_figure(losses: Sequence[TaskLosses]) -> dict[str, Any]:
         )
     figure.update_layout(_by_task(tasks, row=26))
     figure.update_xaxes(rangemode="tozero")
+    return _plain(figure)
+
+
+def budget_figure(
+    lines: Mapping[str, Sequence[tuple[float, float, float]]], baseline: float
+) -> dict[str, Any]:
+    """Draws the score of each mixture against the rows it was trained on.
+
+    Args:
+        lines: By mixture, its points: rows, score and the error of the score.
+        baseline: Score of the baseline with all rows, drawn as a dotted line.
+    """
+    go = require("plotly.graph_objects", "run")
+    figure = go.Figure()
+    for number, (name, points) in enumerate(lines.items()):
+        color, dash = line_style(number)
+        rows, scores, errors = zip(*points, strict=True)
+        figure.add_scatter(
+            x=rows,
+            y=scores,
+            mode="lines+markers",
+            line={"color": color, "dash": dash, "width": 2},
+            error_y={"type": "data", "array": errors, "thickness": 1, "width": 3},
+            customdata=_hovers([name] * len(points)),
+            hovertemplate="%{customdata}<br>%{x:,} rows: %{y:.4f}<extra></extra>",
+        )
+    figure.add_hline(baseline, line={"color": "#888888", "dash": "dot", "width": 1.5})
+    figure.update_layout(_layout(_LINE_HEIGHT), showlegend=False)
+    figure.update_xaxes(title_text="rows drawn", rangemode="tozero")
     return _plain(figure)
 
 

@@ -1,5 +1,6 @@
 """What every stage of a run needs: the recipe, its directory and its prepared tasks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ class Context:
         recipe: The resolved recipe.
         directory: The run directory.
         tasks: The tasks, split into rows to train on and rows held out.
-        identity: What a stage that reads the tasks depends on.
+        excluded: The tasks that are not trained on, split alike.
+        identity: What a stage that trains on the tasks depends on.
     """
 
     recipe: Recipe
     directory: RunDirectory
     tasks: tuple[TrainingTask, ...]
+    excluded: tuple[TrainingTask, ...]
     identity: dict[str, Any]
 
     @property
@@ -48,10 +51,16 @@ class Context:
 def open_context(recipe: Recipe, directory: RunDirectory) -> Context:
     """Prepares the tasks of a recipe, where that is not done yet."""
     prepared = [_prepared(recipe, directory, source) for source in recipe.task_sources()]
-    tasks = tuple(hold_out(task, recipe.holdout, recipe.seed) for task in prepared)
-    contents = {item.name: digest([item.task.content, item.task.instruction]) for item in tasks}
+    split = [hold_out(task, recipe.holdout, recipe.seed) for task in prepared]
+    tasks = tuple(item for item in split if item.name not in recipe.exclude_tasks)
+    excluded = tuple(item for item in split if item.name in recipe.exclude_tasks)
     options = {name: getattr(recipe, name) for name in ("max_rows", "holdout", "seed")}
-    return Context(recipe, directory, tasks, {**options, "tasks": contents})
+    return Context(recipe, directory, tasks, excluded, {**options, "tasks": contents(tasks)})
+
+
+def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:
+    """Returns what tells each task from a changed one."""
+    return {item.name: digest([item.task.content, item.task.instruction]) for item in tasks}
 
 
 def _prepared(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:

@@ -11,14 +11,19 @@ import pyarrow.parquet as pq
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import Benchmark, load_benchmark
 from tdro.evaluation.holdout import write_holdout
-from tdro.evaluation.scores import SCORES_FILE
+from tdro.evaluation.scores import SCORES_FILE, check_metrics
 from tdro.files import digest, file_name
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
-from tdro.run.context import Context
+from tdro.run.context import Context, contents
 from tdro.stages import Stage, file_identity, fingerprint_of
 from tdro.tasks.training import TrainingTask
+
+_HOLDOUTS = {
+    "holdout": ("hold-outs", "holdouts"),
+    "unseen": ("hold-outs of excluded tasks", "holdouts_unseen"),
+}
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,12 @@ def outside_judges(context: Context) -> list[Judge]:
     Called first: a broken benchmark is better told before hours of training than after them.
 
     Raises:
-        InputError: A benchmark cannot be read, there is none at all, or a name is used twice.
+        InputError: A benchmark cannot be read, there is none at all, a name is used twice, or a
+            metric is unknown.
     """
+    check_metrics(context.recipe.metrics)
     judges = [_outside(entry) for entry in context.recipe.benchmarks]
-    names = [item.name for item in context.tasks if len(item.held_out)]
+    names = [item.name for item in (*context.tasks, *context.excluded) if len(item.held_out)]
     names += [item.benchmark.name for item in judges]
     if not names:
         raise InputError("There is nothing to judge on: set holdout above 0 or name a benchmark.")
@@ -52,18 +59,21 @@ def outside_judges(context: Context) -> list[Judge]:
 
 
 def holdout_judges(context: Context) -> list[Judge]:
-    """Returns the hold-outs of the tasks as benchmarks."""
-    held = [item for item in context.tasks if len(item.held_out)]
-    if not held:
-        return []
-    at = _holdouts(context, held)
-    return [
-        Judge(
-            load_benchmark(at / file_name(item.name), cache=at),
-            {"holdouts": fingerprint_of(at), "name": item.name},
-        )
-        for item in held
-    ]
+    """Returns the hold-outs of the tasks as benchmarks, those of excluded tasks last."""
+    judges = []
+    for group, tasks in (("holdout", context.tasks), ("unseen", context.excluded)):
+        held = [item for item in tasks if len(item.held_out)]
+        if not held:
+            continue
+        at = _holdouts(context, held, group)
+        judges += [
+            Judge(
+                load_benchmark(at / file_name(item.name), cache=at),
+                {"holdouts": fingerprint_of(at), "name": item.name},
+            )
+            for item in held
+        ]
+    return judges
 
 
 def complete_scores(
@@ -71,7 +81,7 @@ def complete_scores(
 ) -> pa.Table:
     """Returns the scores of one retriever on every benchmark and query."""
     recipe = context.recipe
-    settings = recipe.proxy if name == "reference" else recipe.model
+    settings = recipe.proxy if name in ("reference", "soup") else recipe.model
     benchmarks = [item.benchmark for item in judges]
     prompts = {
         benchmark.name: query_prompt(benchmark.instruction)
@@ -88,6 +98,7 @@ def complete_scores(
             benchmarks,
             directory,
             prompts=prompts,
+            metrics=recipe.metrics,
             precision=settings.precision,
             tick=tick,
         )
@@ -100,23 +111,25 @@ def complete_scores(
     inputs = {
         "retriever": fingerprint_of(model_at),
         "benchmarks": {item.benchmark.name: item.identity for item in judges},
+        "metrics": list(recipe.metrics),
     }
     stage = Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work)
     return pq.read_table(context.directory.complete(stage) / SCORES_FILE)
 
 
-def _holdouts(context: Context, held: Sequence[TrainingTask]) -> Path:
+def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Path:
     passages = context.recipe.holdout_passages
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
         for done, item in enumerate(held, start=1):
             target = directory / file_name(item.name)
-            write_holdout(item, target, passages=passages, seed=context.recipe.seed)
+            write_holdout(item, target, group=group, passages=passages, seed=context.recipe.seed)
             tick(done, len(held), None)
         return {"queries": sum(len(item.held_out) for item in held)}
 
-    inputs = {"holdout_passages": passages, **context.identity}
-    return context.directory.complete(Stage("hold-outs", "holdouts", inputs, work))
+    inputs = {"holdout_passages": passages, **context.identity, "tasks": contents(held)}
+    label, place = _HOLDOUTS[group]
+    return context.directory.complete(Stage(label, place, inputs, work))
 
 
 def _outside(entry: BenchmarkEntry) -> Judge:

@@ -21,7 +21,7 @@ from tdro.run.models import complete_reference, complete_retriever
 from tdro.stages import RunDirectory
 from tdro.tables import mixture_table
 
-_RECIPE_FILE = "recipe.yaml"
+RECIPE_FILE = "recipe.yaml"
 
 
 def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = False) -> Path:
@@ -40,9 +40,9 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
         InputError: Something in the recipe's files is wrong, or another process is at work in
             the directory.
     """
-    _check_trackers(recipe)
-    with _alone(root):
-        write_text(root / _RECIPE_FILE, recipe.to_yaml())
+    check_trackers(recipe)
+    with alone(root):
+        write_text(root / RECIPE_FILE, recipe.to_yaml())
         context = open_context(recipe, RunDirectory(root, console, profile=profile))
         if recipe.retrievers:
             scores = _scores(context)
@@ -57,7 +57,12 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
     return report
 
 
-def _check_trackers(recipe: Recipe) -> None:
+def check_trackers(recipe: Recipe) -> None:
+    """Checks ``report_to`` before anything is done.
+
+    Raises:
+        InputError: A tracker is unknown or not installed.
+    """
     if not recipe.report_to:
         return
     from transformers.integrations import integration_utils
@@ -72,7 +77,12 @@ def _check_trackers(recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
-def _alone(root: Path) -> Iterator[None]:
+def alone(root: Path) -> Iterator[None]:
+    """Keeps other processes out of a run directory.
+
+    Raises:
+        InputError: Another process is at work in it.
+    """
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("w") as lock:
         try:

@@ -16,7 +16,9 @@ from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
 from tdro.run.context import NOT_INPUTS, Context
+from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
+from tdro.settings import MERGE_SEARCH, is_temperature
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
@@ -32,8 +34,14 @@ class _Reference:
     scores: list[TrainingTask]
 
 
-def complete_mixture(context: Context) -> Path:
+def complete_mixture(context: Context, place: str = "mixture") -> Path:
     """Returns the folder of the learned mixture and prints what should make one doubt it."""
+    if context.recipe.learning.method == MERGE_SEARCH:
+        return complete_merge_search(context, place)
+    return _learned_in_the_loop(context, place)
+
+
+def _learned_in_the_loop(context: Context, place: str) -> Path:
     recipe, learning = context.recipe, context.recipe.learning
     tasks = [item.task for item in context.tasks_for(recipe.proxy)]
     references = _references(context)
@@ -46,9 +54,7 @@ def complete_mixture(context: Context) -> Path:
         from tdro.run import work as at_work
 
         proxy = at_work.load_model(encoder)
-        if recipe.proxy.freeze_embeddings:
-            at_work.freeze_embeddings(proxy)
-        learned = at_work.learn_weights(
+        trainer = at_work.mixture_trainer(
             proxy,
             Plan.load(plan_at),
             tasks,
@@ -59,6 +65,7 @@ def complete_mixture(context: Context) -> Path:
             tick=tick,
             report_to=recipe.report_to,
         )
+        learned = at_work.learn_weights(trainer, directory)
         learned.save(directory)
         for kind in _KINDS:
             told = {**details, "kept": kind == learning.keeps}
@@ -77,7 +84,8 @@ def complete_mixture(context: Context) -> Path:
         "encoder": fingerprint_of(encoder),
         "settings": details,
     }
-    learned_at = context.directory.complete(Stage("mixture", "mixture", inputs, learn))
+    label = "mixture" if place == "mixture" else f"mixture of {learning.method}"
+    learned_at = context.directory.complete(Stage(label, place, inputs, learn))
     trajectory = pq.read_table(learned_at / TRAJECTORY_FILE)
     for warning in diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE)).warnings:
         context.directory.warn(warning)
@@ -90,12 +98,8 @@ def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
     Raises:
         InputError: It asks for a learned mixture and there is none.
     """
-    if name == "uniform":
-        return Mixture.uniform(context.sizes)
-    if name == "proportional":
-        return Mixture.proportional(context.sizes)
-    if name.endswith(".json"):
-        return Mixture.load(name)
+    if (simple := simple_mixture(context, name)) is not None:
+        return simple
     if learned is None:
         raise InputError(f"The retriever {name!r} needs a learned mixture.")
     kept = learned / f"{context.recipe.learning.keeps}.json"
@@ -103,7 +107,25 @@ def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
         return Mixture.load(kept)
     if name.startswith("top-"):
         return Mixture.load(kept).top(name.removeprefix("top-"))
+    if not (learned / f"{name}.json").is_file():
+        raise InputError(
+            f"The retriever {name!r} asks for a mixture that {context.recipe.learning.method} "
+            "does not leave: use 'learned'."
+        )
     return Mixture.load(learned / f"{name}.json")
+
+
+def simple_mixture(context: Context, name: str) -> Mixture | None:
+    """Returns the mixture of a name that asks for no learning, None where it does."""
+    if name == "uniform":
+        return Mixture.uniform(context.sizes)
+    if name == "proportional":
+        return Mixture.proportional(context.sizes)
+    if is_temperature(name):
+        return Mixture.proportional(context.sizes, float(name.removeprefix("temperature-")))
+    if name.endswith(".json"):
+        return Mixture.load(name)
+    return None
 
 
 def _plan(context: Context) -> Path:

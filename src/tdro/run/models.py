@@ -1,6 +1,7 @@
 """The models of a run: encoders to start from, references and retrievers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,33 @@ from tdro.run.context import NOT_INPUTS, Context
 from tdro.settings import EncoderSettings, TrainingSettings
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask, halves
+
+
+@dataclass(frozen=True)
+class Training:
+    """One model to be trained.
+
+    Attributes:
+        name: Its name, for the record.
+        label: Name of the stage.
+        place: Folder of the stage.
+        encoder: Folder of the stage whose model it starts from.
+        model: How that model is built.
+        tasks: What may be drawn.
+        mixture: Weights of the tasks.
+        settings: Steps, batch size, learning rate and so on.
+        more_inputs: What tells its tasks from those of the run, where they differ.
+    """
+
+    name: str
+    label: str
+    place: str
+    encoder: Path
+    model: EncoderSettings
+    tasks: Sequence[TrainingTask]
+    mixture: Mixture
+    settings: TrainingSettings
+    more_inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> Path:
@@ -27,7 +55,7 @@ def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> 
 
         model = at_work.build_encoder(settings, prompts)
         model.save(str(directory / at_work.MODEL_FOLDER))
-        return {"parameters": sum(weight.numel() for weight in model.parameters())}
+        return at_work.count_parameters(model)
 
     # Two roles with the same settings start from the same numbers, whatever their names.
     inputs = {"settings": settings.model_dump(), "prompts": prompts}
@@ -36,8 +64,7 @@ def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> 
 
 def complete_reference(context: Context) -> Path:
     """Returns the folder of the reference, trained with the uniform mixture."""
-    recipe = context.recipe
-    tasks = context.tasks_for(recipe.proxy)
+    tasks = context.tasks_for(context.recipe.proxy)
     return _reference(context, "reference", "reference", tasks, {})
 
 
@@ -52,21 +79,29 @@ def complete_folds(context: Context) -> list[tuple[Path, list[TrainingTask]]]:
     return folds
 
 
-def complete_retriever(context: Context, name: str, mixture: Mixture) -> Path:
-    """Returns the folder of a retriever trained with a mixture."""
+def complete_retriever(
+    context: Context, name: str, mixture: Mixture, settings: TrainingSettings | None = None
+) -> Path:
+    """Returns the folder of a retriever trained with a mixture.
+
+    Args:
+        context: The recipe at work.
+        name: Name of the retriever.
+        mixture: Weights of the tasks.
+        settings: In place of the recipe's ``training``.
+    """
     recipe = context.recipe
-    return _trained(
-        context,
+    training = Training(
+        name,
         f"retriever {name}",
         f"retrievers/{file_name(name)}",
-        name,
         complete_encoder(context, "model", recipe.model),
+        recipe.model,
         context.tasks_for(recipe.model),
         mixture,
-        recipe.training,
-        recipe.model,
-        {},
+        settings or recipe.training,
     )
+    return complete_training(context, training)
 
 
 def _reference(
@@ -77,54 +112,44 @@ def _reference(
     more_inputs: dict[str, Any],
 ) -> Path:
     recipe = context.recipe
-    return _trained(
-        context,
+    training = Training(
+        name,
         name,
         place,
-        name,
         complete_encoder(context, "proxy", recipe.proxy),
+        recipe.proxy,
         tasks,
         Mixture.uniform(item.name for item in tasks),
         recipe.reference,
-        recipe.proxy,
         more_inputs,
     )
+    return complete_training(context, training)
 
 
-def _trained(
-    context: Context,
-    label: str,
-    place: str,
-    name: str,
-    encoder: Path,
-    tasks: Sequence[TrainingTask],
-    mixture: Mixture,
-    settings: TrainingSettings,
-    model: EncoderSettings,
-    more_inputs: dict[str, Any],
-) -> Path:
+def complete_training(context: Context, training: Training) -> Path:
+    """Returns the folder of a trained model."""
+
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
         from tdro.run import work as at_work
 
         return at_work.train(
-            name,
-            encoder / at_work.MODEL_FOLDER,
-            tasks,
-            mixture,
-            settings,
+            training.name,
+            training.encoder / at_work.MODEL_FOLDER,
+            training.tasks,
+            training.mixture,
+            training.settings,
             directory,
-            precision=model.precision,
+            precision=training.model.precision,
             seed=context.recipe.seed,
             tick=tick,
-            frozen_embeddings=model.freeze_embeddings,
             report_to=context.recipe.report_to,
         )
 
     inputs = {
-        "encoder": fingerprint_of(encoder),
-        "mixture": dict(mixture.weights),
-        "settings": settings.model_dump(exclude={*NOT_INPUTS, "folds"}),
-        **more_inputs,
+        "encoder": fingerprint_of(training.encoder),
+        "mixture": dict(training.mixture.weights),
+        "settings": training.settings.model_dump(exclude={*NOT_INPUTS, "folds"}),
+        **training.more_inputs,
         **context.identity,
     }
-    return context.directory.complete(Stage(label, place, inputs, work))
+    return context.directory.complete(Stage(training.label, training.place, inputs, work))

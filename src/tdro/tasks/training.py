@@ -34,16 +34,25 @@ class TrainingTask:
         return self.task.name
 
 
-def hold_out(task: Task, queries: int, seed: int) -> TrainingTask:
+def hold_out(
+    task: Task,
+    queries: int,
+    seed: int,
+    purpose: str = "holdout",
+    rows: NDArray[np.int64] | None = None,
+) -> TrainingTask:
     """Splits a task: some queries judge, the rest train.
 
     Args:
         task: The task. Its queries are distinct, so no held-out query is trained on.
-        queries: Queries to hold out; at most a fifth of the task is.
+        queries: Queries to hold out; at most a fifth of the rows is.
         seed: Seed of the choice.
+        purpose: What the queries are held out for; each purpose draws others.
+        rows: The rows to split; all when absent.
     """
-    count = min(queries, int(_LARGEST_HOLDOUT * len(task)))
-    order = np.random.default_rng(task_seed(seed, "holdout", task.name)).permutation(len(task))
+    rows = np.arange(len(task)) if rows is None else rows
+    count = min(queries, int(_LARGEST_HOLDOUT * len(rows)))
+    order = np.random.default_rng(task_seed(seed, purpose, task.name)).permutation(rows)
     return TrainingTask(task, np.sort(order[count:]), np.sort(order[:count]))
 
 

@@ -1,0 +1,74 @@
+"""Small benchmarks, tokenised once, on which many models are scored one after the other."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from tdro.encoder import TokenBatch, autocast
+from tdro.evaluation.benchmark import Benchmark
+from tdro.evaluation.scores import score
+
+METRIC = "nDCG@10"
+_DEPTH = 10
+
+
+class DevelopmentSet:
+    """Benchmarks that fit memory, for models that share one tokenizer.
+
+    Args:
+        model: Any of the models, for its tokenizer.
+        benchmarks: What to score on.
+        prompts: Query prompt by name of the benchmark; none where it is missing.
+        chunk_tokens: Padded tokens of one forward pass.
+        precision: See ``EncoderSettings``.
+
+    Attributes:
+        tokens: Tokens that scoring one model takes.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        benchmarks: Sequence[Benchmark],
+        prompts: Mapping[str, str],
+        *,
+        chunk_tokens: int,
+        precision: str,
+    ) -> None:
+        self._benchmarks = tuple(benchmarks)
+        self._chunk_tokens = chunk_tokens
+        self._precision = precision
+        self._tokens = []
+        for benchmark in benchmarks:
+            prompt = prompts.get(benchmark.name, "")
+            queries = [prompt + query for query in benchmark.queries.values()]
+            self._tokens.append(TokenBatch(model, queries, benchmark.documents["text"][:]))
+        self.tokens = sum(int(batch.lengths.sum()) for batch in self._tokens)
+
+    def score(self, model: SentenceTransformer) -> float:
+        """Returns the mean nDCG@10 of the benchmarks."""
+        model.eval()
+        found = [
+            self._score(model, *pair) for pair in zip(self._benchmarks, self._tokens, strict=True)
+        ]
+        return sum(found) / len(found)
+
+    def _score(self, model: SentenceTransformer, benchmark: Benchmark, tokens: TokenBatch) -> float:
+        everything = torch.arange(len(tokens)).numpy()
+        with torch.inference_mode(), autocast(model, self._precision):
+            embeddings = tokens.embed(model, everything, self._chunk_tokens).float()
+        split = len(benchmark.queries)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            scores = embeddings[:split] @ embeddings[split:].T
+        # A stable sort: of equal scores the earlier document is found first.
+        order = scores.argsort(dim=1, descending=True, stable=True)[:, :_DEPTH].cpu()
+        ids = benchmark.documents["id"][:]
+        run = {
+            query: {ids[place]: float(line[place]) for place in places}
+            for query, line, places in zip(
+                benchmark.queries, scores.cpu(), order.tolist(), strict=True
+            )
+        }
+        values = score(benchmark, run, (METRIC,)).values()
+        return sum(value[METRIC] for value in values) / len(values)

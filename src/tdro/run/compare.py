@@ -1,0 +1,206 @@
+"""``tdro compare``: a retriever for every mixture, budget and seed, at equal compute."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+
+from tdro.errors import InputError
+from tdro.evaluation.comparison import comparison_rows, render_comparison
+from tdro.evaluation.scores import BASELINE, SCORES_FILE
+from tdro.files import (
+    COSTS_FILE,
+    SAMPLING_FILE,
+    TRAINED_ROWS_FILE,
+    file_name,
+    read_json,
+    write_text,
+)
+from tdro.mixture import Mixture
+from tdro.recipe import Recipe
+from tdro.report.comparison import headline, write_comparison
+from tdro.run.context import Context, open_context
+from tdro.run.costs import Cost, learner_cost, training_cost
+from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges
+from tdro.run.execute import RECIPE_FILE, alone, check_trackers
+from tdro.run.merging import complete_soup
+from tdro.run.mixture import complete_mixture, simple_mixture
+from tdro.run.models import complete_retriever
+from tdro.settings import LearningSettings, split_selection
+from tdro.stages import RunDirectory
+
+LONGER = "uniform-longer"
+SOUP = "soup"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a comparison.
+
+    Attributes:
+        base: What its mixture comes from: a simple mixture, a file, or a learner.
+        selection: Its selection, such as ``top-0.7``, or an empty text.
+        budget: Share of the training steps.
+    """
+
+    base: str
+    selection: str = ""
+    budget: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """Name of the retriever."""
+        base = Path(self.base).stem if self.base.endswith(".json") else self.base
+        selection = f"/{self.selection}" if self.selection else ""
+        return f"{base}{selection}" + (f"@{self.budget:g}" if self.budget < 1 else "")
+
+
+def entries_of(recipe: Recipe) -> list[Entry]:
+    """Returns what a recipe compares, the baseline first.
+
+    Raises:
+        InputError: Two mixture files have the same name.
+    """
+    found = []
+    for budget in recipe.compare.budgets:
+        for name in recipe.compare.mixtures:
+            base, selection = split_selection(name)
+            if budget < 1 and base in (LONGER, SOUP):
+                continue
+            found.append(Entry(base, selection, budget))
+    labels = [entry.label for entry in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(
+                f"Two mixtures are called {label!r}: give one of the files another name."
+            )
+    return sorted(found, key=lambda entry: entry.label != BASELINE)
+
+
+def compare(recipe: Recipe, root: Path, console: Console) -> Path:
+    """Trains and judges a retriever for every entry and seed; does only what is not done.
+
+    Args:
+        recipe: The resolved recipe.
+        root: Directory of the comparison; each seed is a run directory in it.
+        console: Where progress and tables go.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        InputError: Something in the recipe's files is wrong, or another process is at work in
+            the directory.
+    """
+    check_trackers(recipe)
+    entries = entries_of(recipe)
+    with alone(root):
+        write_text(root / RECIPE_FILE, recipe.to_yaml())
+        scores, costs = [], []
+        for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
+            console.rule(f"seed {seed}")
+            context = open_context(
+                recipe.model_copy(update={"seed": seed}),
+                RunDirectory(root / f"seed-{seed}", console),
+            )
+            found, spent = _one_seed(context, entries)
+            column = pa.array([seed] * len(found), pa.int64())
+            scores.append(found.append_column("seed", column))
+            costs += [{"seed": seed, **line} for line in spent]
+            # After each seed, so that a long comparison shows what it has.
+            _write(root / SCORES_FILE, pa.concat_tables(scores))
+            _write(root / COSTS_FILE, pa.Table.from_pylist(costs))
+        found, page = write_comparison(root)
+    rows = comparison_rows([*found.full, *found.budgets])
+    console.print(render_comparison(rows, found.metric))
+    for sentence in headline(found):
+        console.print(sentence, highlight=False, markup=False)
+    console.print(f"Tables and page: {page.parent}", highlight=False, soft_wrap=True, markup=False)
+    return page
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(table, partial)
+    partial.replace(path)
+
+
+def _one_seed(context: Context, entries: Sequence[Entry]) -> tuple[pa.Table, list[dict[str, Any]]]:
+    outside = outside_judges(context)
+    models = {entry: _complete(context, entry) for entry in entries}
+    judges = holdout_judges(context) + outside
+    scores = [
+        complete_scores(context, entry.label, model, judges) for entry, model in models.items()
+    ]
+    return pa.concat_tables(scores), [_spent(context, *pair) for pair in models.items()]
+
+
+def _complete(context: Context, entry: Entry) -> Path:
+    recipe = context.recipe
+    if entry.base == SOUP:
+        return complete_soup(context)
+    steps = max(1, round(entry.budget * recipe.training.steps))
+    if entry.base == LONGER:
+        steps += _bought_steps(context)
+    settings = recipe.training.model_copy(update={"steps": steps})
+    return complete_retriever(context, entry.label, _mixture(context, entry), settings)
+
+
+def _mixture(context: Context, entry: Entry) -> Mixture:
+    if entry.base == LONGER:
+        return Mixture.uniform(context.sizes)
+    mixture = simple_mixture(context, entry.base)
+    if mixture is None:
+        learned = _learned(context, entry.base)
+        mixture = Mixture.load(learned / f"{_settings(context, entry.base).keeps}.json")
+    return mixture.top(entry.selection.removeprefix("top-")) if entry.selection else mixture
+
+
+def _learned(context: Context, method: str) -> Path:
+    changed = context.recipe.model_copy(update={"learning": _settings(context, method)})
+    return complete_mixture(replace(context, recipe=changed), f"mixtures/{file_name(method)}")
+
+
+def _settings(context: Context, method: str) -> LearningSettings:
+    given = context.recipe.learning
+    return given if given.method == method else given.with_method(method)
+
+
+def _bought_steps(context: Context) -> int:
+    """Returns the steps of the uniform retriever that cost what learning the mixture does."""
+    method = context.recipe.learning.method
+    _learned(context, method)
+    uniform = complete_retriever(context, BASELINE, Mixture.uniform(context.sizes))
+    one = training_cost(context, uniform, "model").flops / context.recipe.training.steps
+    return round(learner_cost(context, method).flops / one)
+
+
+def _spent(context: Context, entry: Entry, model: Path) -> dict[str, Any]:
+    simple = entry.base == LONGER or simple_mixture(context, entry.base) is not None
+    learner = Cost() if simple else learner_cost(context, entry.base)
+    line: dict[str, Any] = {
+        "retriever": entry.label,
+        "base_label": replace(entry, budget=1.0).label,
+        "budget": entry.budget,
+    }
+    if entry.base == SOUP:
+        # All that it took is in the experts.
+        own, distinct, collections = Cost(), 0, len(context.tasks)
+    else:
+        own = training_cost(context, model, "model")
+        trained = pq.read_table(model / TRAINED_ROWS_FILE)["rows"]
+        distinct = sum(len(rows) for rows in trained)
+        collections = sum(count > 0 for count in read_json(model / SAMPLING_FILE)["batches"])
+    line |= {"collections": collections, "distinct_rows": distinct}
+    for name, cost in (("training", own), ("learning", learner)):
+        line |= {
+            f"{name}_rows": cost.rows,
+            f"{name}_tokens": cost.tokens,
+            f"{name}_flops": float(cost.flops),
+            f"{name}_seconds": cost.seconds,
+        }
+    return line

@@ -1,0 +1,90 @@
+"""What the models of a run cost: rows, tokens, floating-point operations and seconds."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tdro.files import read_json
+from tdro.run.context import Context
+from tdro.settings import MERGE_SEARCH
+from tdro.stages import MANIFEST_FILE
+
+# A forward pass multiplies and adds; a backward pass does so twice as often again.
+_FORWARD, _TRAINING = 2, 6
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some stages cost.
+
+    Attributes:
+        rows: Rows that went through a model.
+        tokens: Tokens that did.
+        flops: Floating-point operations, from the tokens and the parameters each is multiplied
+            with: 2 a parameter in a forward pass, 6 in a training step. Attention's products of
+            tokens with tokens are left out.
+        seconds: Time the stages took; of a killed and resumed one, its last attempt.
+    """
+
+    rows: int = 0
+    tokens: int = 0
+    flops: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.rows + other.rows,
+            self.tokens + other.tokens,
+            self.flops + other.flops,
+            self.seconds + other.seconds,
+        )
+
+
+def training_cost(context: Context, trained: Path, role: str) -> Cost:
+    """Returns what a training cost.
+
+    Args:
+        context: The recipe at work.
+        trained: Folder of the finished stage.
+        role: Encoder it started from, ``model`` or ``proxy``.
+    """
+    return _cost(trained, _TRAINING * _parameters_per_token(context, role))
+
+
+def learner_cost(context: Context, method: str) -> Cost:
+    """Returns what learning a mixture cost, with all that had to be done for it.
+
+    Args:
+        context: The recipe at work, its stages finished.
+        method: The learner, or ``soup``.
+    """
+    root = context.directory.root
+    if method in (MERGE_SEARCH, "soup"):
+        trained = [root / "merging" / "start", *sorted((root / "experts").glob("*"))]
+        inferred = []
+        if method == MERGE_SEARCH:
+            trained += sorted((root / "confirmed").glob("*"))
+            inferred = [root / "merging" / "search", root / "mixtures" / method]
+    else:
+        folds = sorted((root / "reference_folds").glob("*"))
+        trained = [*(folds or [root / "reference"]), root / "mixtures" / method]
+        inferred = [root / "reference_losses"]
+    return _sum(context, trained, _TRAINING) + _sum(context, inferred, _FORWARD)
+
+
+def _sum(context: Context, folders: Iterable[Path], passes: int) -> Cost:
+    unit = passes * _parameters_per_token(context, "proxy")
+    found = [_cost(folder, unit) for folder in folders if (folder / MANIFEST_FILE).is_file()]
+    return sum(found, Cost())
+
+
+def _cost(folder: Path, flops_per_token: int) -> Cost:
+    manifest = read_json(folder / MANIFEST_FILE)
+    facts = manifest["facts"]
+    tokens = facts.get("tokens", 0)
+    return Cost(facts.get("rows", 0), tokens, tokens * flops_per_token, manifest["seconds"])
+
+
+def _parameters_per_token(context: Context, role: str) -> int:
+    manifest = read_json(context.directory.root / "encoders" / role / MANIFEST_FILE)
+    return int(manifest["facts"]["parameters_per_token"])

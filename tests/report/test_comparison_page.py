@@ -1,0 +1,60 @@
+import csv
+from html import unescape
+
+import pytest
+
+from tdro.cli import app
+from tdro.errors import InputError
+from tdro.report.comparison import headline, read_comparison, write_comparison
+from tests.report.conftest import HOSTILE, PLAIN, make_comparison
+
+RETRIEVERS = ("uniform", "learned <b>", "a|b, c")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("comparison") / "found"
+    return make_comparison(folder, RETRIEVERS, (*HOSTILE[:3], *PLAIN[:3]))
+
+
+def test_what_is_clear_is_said_first_and_nothing_else(comparison):
+    sentences = headline(read_comparison(comparison))
+    assert len(sentences) == 3
+    assert all("above “uniform” in nDCG@10: “learned <b>” (+0." in one for one in sentences)
+
+
+def test_all_tables_hold_every_retriever_once_a_group_and_metric(comparison):
+    write_comparison(comparison)
+    with (comparison / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Three groups, two metrics; the baseline is not set against itself with fewer rows.
+    assert len(rows) == 3 * 2 * (3 + 3)
+    with (comparison / "benchmarks.csv").open() as file:
+        header, *lines = csv.reader(file)
+    assert len(header) == 2 + 6
+    assert len(lines) == 6 + 3
+    with (comparison / "costs.csv").open() as file:
+        costs = {line["retriever"]: line for line in csv.DictReader(file)}
+    assert float(costs["a|b, c@0.5"]["training_rows"]) == 500
+    assert "a&#124;b, c@0.5" in (comparison / "comparison.md").read_text()
+
+
+def test_names_are_escaped_in_the_page(comparison):
+    _, path = write_comparison(comparison)
+    text = path.read_text()
+    body = text[: text.index('<script type="application/json"')]
+    assert "<script>alert" not in body
+    assert "learned <b>" not in body
+    assert "learned <b>" in unescape(body)
+
+
+def test_the_report_command_writes_it_again(comparison, capsys):
+    path = comparison / "report.html"
+    path.unlink(missing_ok=True)
+    app(["report", str(comparison)], standalone_mode=False)
+    assert path.is_file()
+
+
+def test_a_folder_without_a_comparison_is_said_to_be_one(tmp_path):
+    with pytest.raises(InputError, match="holds no comparison"):
+        read_comparison(tmp_path)

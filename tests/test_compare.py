@@ -1,0 +1,271 @@
+"""Comparing mixtures: equal compute, counted costs, groups kept apart, nothing done twice."""
+
+import csv
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from rich.console import Console
+
+from tdro.errors import InputError
+from tdro.evaluation.development import DevelopmentSet
+from tdro.evaluation.scores import read_run
+from tdro.mixture import Mixture
+from tdro.recipe import load_recipe
+from tdro.run.compare import compare, entries_of
+from tdro.run.execute import execute
+from tests.conftest import synthetic_rows, write_task
+from tests.test_run import manifests
+
+pytestmark = pytest.mark.slow
+
+STEPS, ROWS = 6, 8
+MIXTURES = [
+    "uniform",
+    "uniform-longer",
+    {"temperature": 0.5},
+    "tdro-pooled",
+    {"method": "tdro-pooled", "top": 0.7},
+    "merge-search",
+    "soup",
+]
+LABELS = [
+    *("uniform", "uniform-longer", "temperature-0.5", "tdro-pooled", "tdro-pooled/top-0.7"),
+    *("merge-search", "soup"),
+]
+SMALLER = [f"{label}@0.5" for label in LABELS if label not in ("uniform-longer", "soup")]
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tiny_llm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compare")
+    sizes = {"alpha": 120, "beta": 80, "gamma": 60, "tiny": 20}
+    for place, (name, size) in enumerate(sizes.items()):
+        write_task(folder / "data" / "tasks" / f"{name}.jsonl.gz", synthetic_rows(size, place))
+    instructions = {name: {"instruction": f"Find the {name} line"} for name in sizes}
+    (folder / "data" / "tasks.json").write_text(json.dumps(instructions))
+    training = {"steps": STEPS, "batch_size": ROWS, "learning_rate": 1e-3}
+    recipe = {
+        "tasks": {"folder": "data"},
+        "exclude_tasks": ["gamma"],
+        "holdout": 10,
+        "model": {"name_or_path": str(tiny_llm), "layers": 1, "max_query_length": 32},
+        "reference": training,
+        "training": training,
+        "learning": {"steps": STEPS, "batch_size": ROWS, "negatives": 2, "eta": 0.5},
+        "merging": {
+            **{"start_steps": 2, "steps": 2, "development": 4},
+            **{"passages": 20, "samples": 8, "confirm": 2},
+        },
+        "metrics": ["nDCG@10", "RR@10"],
+        "compare": {"mixtures": MIXTURES, "seeds": 2, "budgets": [0.5]},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def run(recipe_file, output, overrides=()):
+    console = Console(record=True, width=200, file=(output.parent / "said.txt").open("w"))
+    compare(load_recipe(recipe_file, overrides), output, console)
+    return console.export_text()
+
+
+@pytest.fixture(scope="module")
+def finished(recipe_file, tmp_path_factory):
+    output = tmp_path_factory.mktemp("finished") / "comparison"
+    return output, run(recipe_file, output)
+
+
+def test_every_entry_is_scored_in_every_seed_on_groups_kept_apart(finished):
+    output, _ = finished
+    scores = pq.read_table(output / "scores.parquet").to_pylist()
+    assert {(line["retriever"], line["seed"]) for line in scores} == {
+        (label, seed) for label in (*LABELS, *SMALLER) for seed in (0, 1)
+    }
+    groups = {line["benchmark"]: line["group"] for line in scores}
+    assert groups == {"alpha": "holdout", "beta": "holdout", "tiny": "holdout", "gamma": "unseen"}
+    assert {"nDCG@10", "RR@10"} <= set(scores[0])
+    for seed in (0, 1):
+        sampled = json.loads((output / f"seed-{seed}/retrievers/uniform/sampling.json").read_text())
+        assert "gamma" not in sampled["tasks"]
+
+
+def test_equal_compute_and_every_cost_is_counted(finished):
+    output, _ = finished
+    costs = {
+        (line["retriever"], line["seed"]): line
+        for line in pq.read_table(output / "costs.parquet").to_pylist()
+    }
+    facts = {place: one["facts"] for place, one in manifests(output / "seed-0").items()}
+    per_token = facts["encoders/model"]["parameters_per_token"]
+    for label in LABELS:
+        line = costs[label, 0]
+        if label in ("uniform-longer", "soup"):
+            continue
+        assert line["training_rows"] <= STEPS * ROWS
+        place = f"retrievers/{label.replace('/', '%2F')}"
+        assert facts[place]["steps"] == STEPS
+        assert line["training_tokens"] == facts[place]["tokens"]
+        assert line["training_flops"] == 6 * per_token * facts[place]["tokens"]
+    for label in SMALLER:
+        assert facts[f"retrievers/{label.replace('/', '%2F').replace('@', '%40')}"]["steps"] == 3
+    looped = 6 * (facts["reference"]["tokens"] + facts["mixtures/tdro-pooled"]["tokens"])
+    looped += 2 * facts["reference_losses"]["tokens"]
+    learned = costs["tdro-pooled", 0]
+    assert learned["learning_flops"] == looped * per_token
+    assert learned["learning_rows"] == sum(
+        facts[place]["rows"] for place in ("reference", "reference_losses", "mixtures/tdro-pooled")
+    )
+    experts = [value["tokens"] for place, value in facts.items() if place.startswith("experts/")]
+    assert len(experts) == 3
+    soup = 6 * (sum(experts) + facts["merging/start"]["tokens"])
+    assert costs["soup", 0]["learning_flops"] == soup * per_token
+    confirmed = [v["tokens"] for place, v in facts.items() if place.startswith("confirmed/")]
+    searched = facts["merging/search"]["tokens"] + facts["mixtures/merge-search"]["tokens"]
+    assert costs["merge-search", 0]["learning_flops"] == (
+        (soup + 6 * sum(confirmed) + 2 * searched) * per_token
+    )
+    assert costs["uniform", 0]["learning_flops"] == 0
+    # Longer by what the learner cost, to the nearest step.
+    uniform = costs["uniform", 0]["training_flops"]
+    steps = facts["retrievers/uniform-longer"]["steps"]
+    assert steps == STEPS + round(looped * per_token / (uniform / STEPS))
+
+
+def test_selections_leave_collections_out(finished):
+    output, _ = finished
+    costs = {
+        line["retriever"]: line for line in pq.read_table(output / "costs.parquet").to_pylist()
+    }
+    assert costs["tdro-pooled/top-0.7"]["collections"] == 2
+    assert costs["uniform"]["collections"] == 3
+    assert costs["uniform"]["distinct_rows"] <= costs["uniform"]["training_rows"]
+
+
+def test_the_searched_mixture_is_the_best_of_those_confirmed(finished):
+    output, _ = finished
+    mixture = Mixture.load(output / "seed-0/mixtures/merge-search/last.json")
+    told = mixture.details
+    assert len(told["real"]) == len(told["predicted"]) <= 3
+    assert told["confirmed"] == max(range(len(told["real"])), key=told["real"].__getitem__)
+    searched = pq.read_table(output / "seed-0/merging/search/candidates.parquet").to_pylist()
+    assert len(searched) == 8
+    assert searched[0]["weights"] == pytest.approx([1 / 3] * 3)
+    assert told["predicted"][0] == searched[0]["score"]
+
+
+def test_a_killed_search_goes_on_to_the_same_mixtures(recipe_file, finished, tmp_path, monkeypatch):
+    output, _ = finished
+    changes = ["learning={method: merge-search}", "retrievers=[]"]
+    recipe = load_recipe(recipe_file, changes)
+    scored = DevelopmentSet.score
+    calls = []
+
+    def counted(self, model):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return scored(self, model)
+
+    monkeypatch.setattr(DevelopmentSet, "score", counted)
+    with pytest.raises(KeyboardInterrupt):
+        execute(recipe, tmp_path / "run", Console(quiet=True))
+    log = tmp_path / "run/merging/.search.partial/asked.jsonl"
+    assert len(log.read_text().splitlines()) == 5
+    with log.open("a") as file:
+        file.write("0.3")
+    execute(recipe, tmp_path / "run", Console(quiet=True))
+    # Three of eight were left, and the real runs are scored too.
+    assert len(calls) == 6 + 3 + len(
+        Mixture.load(tmp_path / "run/mixture/last.json").details["real"]
+    )
+    found, whole = (
+        pq.read_table(folder / "merging/search/candidates.parquet")
+        for folder in (tmp_path / "run", output / "seed-0")
+    )
+    assert found.equals(whole)
+
+
+def test_tables_agree_and_runs_can_be_scored_elsewhere(finished):
+    output, said = finished
+    with (output / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scores = pq.read_table(output / "scores.parquet").to_pylist()
+    row = next(r for r in rows if (r["retriever"], r["group"]) == ("tdro-pooled", "unseen"))
+    values = {
+        seed: [
+            line["nDCG@10"]
+            for line in scores
+            if (line["retriever"], line["group"], line["seed"]) == ("tdro-pooled", "unseen", seed)
+        ]
+        for seed in (0, 1)
+    }
+    means = [sum(part) / len(part) for part in values.values()]
+    assert float(row["mean"]) == pytest.approx(sum(means) / 2)
+    text = (output / "comparison.md").read_text()
+    assert all(label.replace("/", "/") in text for label in LABELS)
+    assert "tdro-pooled/top-0.7" in said
+    run_file = output / "seed-0/runs/tdro-pooled/gamma.trec"
+    assert len(read_run(run_file)) == 10
+    assert (output / "seed-0/holdouts_unseen/gamma/qrels/test.tsv").is_file()
+    assert "curve-holdout" in (output / "report.html").read_text()
+
+
+def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(recipe_file, finished):
+    output, _ = finished
+    before = manifests(output)
+    run(recipe_file, output)
+    assert manifests(output) == before
+    run(recipe_file, output, ["compare.seeds=3", "compare.budgets=[1]"])
+    after = manifests(output)
+    assert {place: after[place] for place in before} == before
+    assert {place.split("/")[0] for place in set(after) - set(before)} == {"seed-2"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("compare.mixtures=[unifrom]", "'unifrom' is no mixture; the nearest is 'uniform'"),
+        ("compare.mixtures=[soup/top-0.7]", "there is nothing to select from 'soup'"),
+        ("compare.mixtures=[{temprature: 0.5}]", "one of temperature, method and file"),
+        ("compare.mixtures=[doremi, doremi]", "named twice"),
+        ("compare.budgets=[1.5]", "above 0 and at most 1"),
+        ("compare.seed=3", "the nearest valid key is 'seeds'"),
+        ("exclude_tasks=[gama]", "the nearest is 'gamma'"),
+        ("metrics=[nDGC@10]", "unknown to ir_measures"),
+        ("learning={method: merge-search, eta: 0.1}", "'eta' is not read by merge-search"),
+    ],
+)
+def test_mistakes_are_one_sentence_before_any_training(recipe_file, tmp_path, change, sentence):
+    with pytest.raises(InputError, match=None) as error:
+        run(recipe_file, tmp_path / "out", [change])
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("out/**/model"))
+
+
+def test_uniform_is_always_compared(recipe_file):
+    recipe = load_recipe(recipe_file, ["compare.mixtures=[doremi]", "compare.budgets=[0.5]"])
+    assert [entry.label for entry in entries_of(recipe)] == [
+        *("uniform", "doremi", "uniform@0.5", "doremi@0.5")
+    ]
+
+
+def test_a_run_takes_the_searched_mixture_too(recipe_file, tmp_path):
+    changes = ["learning={method: merge-search}", "retrievers=[learned, temperature-0.5]"]
+    recipe = load_recipe(recipe_file, changes)
+    execute(recipe, tmp_path / "run", Console(quiet=True))
+    mixture = Mixture.load(tmp_path / "run/mixture/last.json")
+    sampled = json.loads((tmp_path / "run/retrievers/learned/sampling.json").read_text())
+    assert sampled["weights"] == pytest.approx(list(mixture.weights.values()))
+    # The resolved recipe is a recipe.
+    again = load_recipe(tmp_path / "run/recipe.yaml")
+    assert again.learning.method == "merge-search"
+    with pytest.raises(InputError, match="use 'learned'"):
+        execute(
+            load_recipe(recipe_file, [changes[0], "retrievers=[ema]"]),
+            tmp_path / "run",
+            Console(quiet=True),
+        )
