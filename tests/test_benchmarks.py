@@ -117,17 +117,8 @@ def test_a_step_is_set_against_its_matrix_products(task_folder, tiny_llm, tmp_pa
     assert len(by_layers["2"]["heaviest"]) == 10
 
 
-def test_frozen_embeddings_are_compared(task_folder, tiny_llm, tmp_path):
-    training = {"steps": 2, "batch_size": 8, "learning_rate": 1e-3}
-    recipe = {
-        "tasks": {"folder": str(task_folder)},
-        "holdout": 5,
-        "model": {"name_or_path": str(tiny_llm), "layers": 1},
-        "reference": training,
-        "learning": {"steps": 2, "batch_size": 8, "negatives": 2},
-    }
-    path = tmp_path / "recipe.yaml"
-    path.write_text(json.dumps(recipe))
-    found = told(tmp_path, "frozen", path, "--runs", 5, "--work", tmp_path / "work")
-    assert len(found["sides"]["frozen"]) == 5
-    assert found["total variation, frozen ~ trained, same seed"]["max"] < 1
+def test_accelerations_are_told_apart(task_folder, tiny_llm, tmp_path):
+    options = ("--layers", 1, "--batch-size", 4, "--runs", 5)
+    found = told(tmp_path, "variants", task_folder, tiny_llm, *options)
+    assert {"bfloat16 autocast", "frozen embeddings", "reading alone"} <= set(found["ratios"])
+    assert found["ratios"]["reading alone"]["median"] < 1

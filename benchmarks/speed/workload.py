@@ -91,10 +91,10 @@ def random_decoder(model: str, folder: Path) -> SentenceTransformer:
     return encoder(str(folder))
 
 
-def optimizer_of(model: torch.nn.Module) -> torch.optim.Optimizer:
+def optimizer_of(model: torch.nn.Module, fused: bool = True) -> torch.optim.Optimizer:
     """Returns the optimizer that both sides use."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=True)
+    return torch.optim.AdamW(trained, lr=LEARNING_RATE, fused=fused)
 
 
 def trainer_of(
@@ -102,6 +102,7 @@ def trainer_of(
     work: Workload,
     reference: NDArray[np.float64],
     folder: Path,
+    precision: str = "fp32",
     **settings: Any,
 ) -> MixtureTrainer:
     """Returns the product's own trainer, as learning a mixture builds it."""
@@ -114,7 +115,7 @@ def trainer_of(
         **settings,
     )
     return mixture_trainer(
-        model, plan, work.tasks, reference, learning, folder, precision="fp32", tick=_silent
+        model, plan, work.tasks, reference, learning, folder, precision=precision, tick=_silent
     )
 
 
