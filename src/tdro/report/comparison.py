@@ -89,8 +89,8 @@ def write_comparison(directory: Path) -> tuple[Compared, Path]:
         InputError: The directory holds no comparison, or plotly or jinja2 is not installed.
     """
     found = read_comparison(directory)
-    rows = comparison_rows([*found.full, *_without_baseline(found.budgets)])
     everything = [*found.full, *_without_baseline(found.budgets)]
+    rows = comparison_rows(everything)
     header = ["retriever", *_COST_COLUMNS]
     costs = [[line[name] for name in header] for line in found.costs]
     text = "\n".join(
@@ -137,8 +137,8 @@ def headline(found: Compared) -> list[str]:
 def _content(directory: Path, found: Compared, rows: Sequence[Row]) -> dict[str, Any]:
     recipe = directory / "recipe.yaml"
     figures = _curves(found)
-    drawn = [one for one in found.full if one.metric == found.metric]
-    header, groups = benchmark_table([*drawn, *_without_baseline(found.budgets)], found.metric)
+    everything = [*found.full, *_without_baseline(found.budgets)]
+    header, groups = benchmark_table(everything, found.metric)
     return {
         "name": directory.resolve().name,
         "headline": headline(found),

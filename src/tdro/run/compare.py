@@ -30,7 +30,7 @@ from tdro.run.execute import RECIPE_FILE, alone, check_trackers
 from tdro.run.merging import complete_soup
 from tdro.run.mixture import complete_mixture, simple_mixture
 from tdro.run.models import complete_retriever
-from tdro.settings import LearningSettings, split_selection
+from tdro.settings import EncoderSettings, LearningSettings, split_selection
 from tdro.stages import RunDirectory
 
 LONGER = "uniform-longer"
@@ -114,10 +114,10 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
             # After each seed, so that a long comparison shows what it has.
             _write(root / SCORES_FILE, pa.concat_tables(scores))
             _write(root / COSTS_FILE, pa.Table.from_pylist(costs))
-        found, page = write_comparison(root)
-    rows = comparison_rows([*found.full, *found.budgets])
-    console.print(render_comparison(rows, found.metric))
-    for sentence in headline(found):
+            compared, page = write_comparison(root)
+    rows = comparison_rows([*compared.full, *compared.budgets])
+    console.print(render_comparison(rows, compared.metric))
+    for sentence in headline(compared):
         console.print(sentence, highlight=False, markup=False)
     console.print(f"Tables and page: {page.parent}", highlight=False, soft_wrap=True, markup=False)
     return page
@@ -134,9 +134,15 @@ def _one_seed(context: Context, entries: Sequence[Entry]) -> tuple[pa.Table, lis
     models = {entry: _complete(context, entry) for entry in entries}
     judges = holdout_judges(context) + outside
     scores = [
-        complete_scores(context, entry.label, model, judges) for entry, model in models.items()
+        complete_scores(context, entry.label, model, judges, _settings_of(context, entry))
+        for entry, model in models.items()
     ]
     return pa.concat_tables(scores), [_spent(context, *pair) for pair in models.items()]
+
+
+def _settings_of(context: Context, entry: Entry) -> EncoderSettings:
+    """Returns how the model of an entry is built: the soup is made of proxies."""
+    return context.recipe.proxy if entry.base == SOUP else context.recipe.model
 
 
 def _complete(context: Context, entry: Entry) -> Path:

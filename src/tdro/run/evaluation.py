@@ -17,6 +17,7 @@ from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
 from tdro.run.context import Context, contents
+from tdro.settings import EncoderSettings
 from tdro.stages import Stage, file_identity, fingerprint_of
 from tdro.tasks.training import TrainingTask
 
@@ -77,11 +78,22 @@ def holdout_judges(context: Context) -> list[Judge]:
 
 
 def complete_scores(
-    context: Context, name: str, model_at: Path, judges: Sequence[Judge]
+    context: Context,
+    name: str,
+    model_at: Path,
+    judges: Sequence[Judge],
+    settings: EncoderSettings,
 ) -> pa.Table:
-    """Returns the scores of one retriever on every benchmark and query."""
+    """Returns the scores of one retriever on every benchmark and query.
+
+    Args:
+        context: The recipe at work.
+        name: Name of the retriever.
+        model_at: Folder of the stage that left it.
+        judges: What to judge on.
+        settings: How its model is built.
+    """
     recipe = context.recipe
-    settings = recipe.proxy if name in ("reference", "soup") else recipe.model
     benchmarks = [item.benchmark for item in judges]
     prompts = {
         benchmark.name: query_prompt(benchmark.instruction)

@@ -100,12 +100,15 @@ def _scores(context: Context) -> pa.Table:
     models = {}
     for entry in context.recipe.retrievers:
         if entry == "reference":
-            models[entry] = complete_reference(context)
+            models[entry] = complete_reference(context), context.recipe.proxy
         else:
             name = Path(entry).stem if entry.endswith(".json") else entry
             mixture = mixture_named(context, entry, learned)
-            models[name] = complete_retriever(context, name, mixture)
+            models[name] = complete_retriever(context, name, mixture), context.recipe.model
     judges = holdout_judges(context) + outside
     return pa.concat_tables(
-        [complete_scores(context, name, model, judges) for name, model in models.items()]
+        [
+            complete_scores(context, name, model, judges, settings)
+            for name, (model, settings) in models.items()
+        ]
     )
