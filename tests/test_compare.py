@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -99,7 +101,7 @@ def test_equal_compute_and_every_cost_is_counted(finished):
         for line in pq.read_table(output / "costs.parquet").to_pylist()
     }
     facts = {place: one["facts"] for place, one in manifests(output / "seed-0").items()}
-    per_token = facts["encoders/model"]["parameters_per_token"]
+    per_token = manifests(output)["encoders/model"]["facts"]["parameters_per_token"]
     for label in LABELS:
         line = costs[label, 0]
         if label in ("uniform-longer", "soup"):
@@ -222,6 +224,30 @@ def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(recipe_file,
     after = manifests(output)
     assert {place: after[place] for place in before} == before
     assert {place.split("/")[0] for place in set(after) - set(before)} == {"seed-2"}
+
+
+def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
+    recipe_file, finished, tmp_path
+):
+    output, _ = finished
+    command = [sys.executable, "-m", "tdro", "compare", str(recipe_file), "-o", str(tmp_path)]
+    command += ["--set", "compare.mixtures=[uniform]", "--set", "compare.budgets=[1]"]
+    at_work = [subprocess.Popen([*command, "--seed", seed]) for seed in ("0", "1")]
+    assert [one.wait(timeout=300) for one in at_work] == [0, 0]
+    assert not (tmp_path / "scores.parquet").exists()
+    before = manifests(tmp_path)
+    assert subprocess.run(command, check=False).returncode == 0
+    assert manifests(tmp_path) == before
+    # What no seed changes is done once.
+    assert {place.split("/")[0] for place in before} == {"tasks", "encoders", "seed-0", "seed-1"}
+    assert not list(tmp_path.glob("seed-*/tasks"))
+    in_turn = pq.read_table(output / "scores.parquet").to_pylist()
+    assert pq.read_table(tmp_path / "scores.parquet").to_pylist() == [
+        line for line in in_turn if line["retriever"] == "uniform" and line["seed"] in (0, 1)
+    ]
+    unknown = subprocess.run([*command, "--seed", "7"], check=False, capture_output=True, text=True)
+    assert unknown.returncode == 2
+    assert "the seeds 0 to 1, not 7" in " ".join(unknown.stderr.split())
 
 
 @pytest.mark.parametrize(

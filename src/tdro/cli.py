@@ -56,14 +56,23 @@ def compare(
     recipe: Annotated[Path, typer.Argument(help="The recipe, with a section 'compare'.")],
     overrides: _Set = None,
     output: _Output = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Do this seed only, beside processes that do others; no tables."),
+    ] = None,
 ) -> None:
     """Train a retriever for every mixture and seed at equal compute, and test who is better."""
     from tdro.recipe import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.compare import compare as run_comparison
+    from tdro.run.compare import compare_seed
 
-    run_comparison(resolved, output or Path("runs") / f"{recipe.stem}-compare", _console())
+    directory = output or Path("runs") / f"{recipe.stem}-compare"
+    if seed is None:
+        run_comparison(resolved, directory, _console())
+    else:
+        compare_seed(resolved, directory, seed, _console())
 
 
 @app.command()

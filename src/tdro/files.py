@@ -1,9 +1,12 @@
 """Files and directories that are either whole or absent, and names that stay inside a folder."""
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -51,6 +54,23 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} does not exist.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid JSON ({error}).") from None
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[None]:
+    """Holds a lock file against other processes.
+
+    Args:
+        path: The lock file; made when missing.
+        wait: Wait while another process holds it.
+
+    Raises:
+        BlockingIOError: Another process holds it and ``wait`` is off.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
 
 
 def publish(partial: Path, target: Path) -> None:

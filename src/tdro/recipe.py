@@ -159,6 +159,11 @@ class Recipe(Settings):
             name in _LEARNED or is_top(name) for name in self.retrievers
         )
 
+    @property
+    def compared_seeds(self) -> range:
+        """Seeds of the repetitions of a comparison."""
+        return range(self.seed, self.seed + self.compare.seeds)
+
     def to_yaml(self) -> str:
         """Returns the resolved recipe, which gives the same run from any folder."""
         content = self.model_dump(mode="json")

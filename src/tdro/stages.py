@@ -4,6 +4,7 @@ import datetime
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tdro.files import digest, publish, read_json, write_json
+from tdro.files import digest, locked, publish, read_json, write_json
 from tdro.progress import Tick, stage_progress
 
 MANIFEST_FILE = "manifest.json"
 PROFILE_FOLDER = "profile"
+_TURN_FILE = ".turn.lock"
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,16 @@ class RunDirectory:
         root: The directory; made when missing.
         console: Where to say what is done and why.
         profile: Also trace where the time of a stage goes (see ``tdro.profile``).
+        shared: Other processes may complete stages here at the same time.
     """
 
-    def __init__(self, root: Path, console: Console, *, profile: bool = False) -> None:
+    def __init__(
+        self, root: Path, console: Console, *, profile: bool = False, shared: bool = False
+    ) -> None:
         self.root = root
         self.console = console
         self.profile = profile
+        self.shared = shared
         self._seen: set[tuple[str, str]] = set()
         self._warned: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
@@ -67,6 +73,11 @@ class RunDirectory:
         if (stage.directory, stage.fingerprint) in self._seen:
             return target
         self._seen.add((stage.directory, stage.fingerprint))
+        turn = locked(self.root / _TURN_FILE, wait=True) if self.shared else nullcontext()
+        with turn:
+            return self._complete(stage, target)
+
+    def _complete(self, stage: Stage, target: Path) -> Path:
         reason = self._why(stage, target)
         if reason is None:
             self._say(f"[dim]{escape(stage.label)}: done before[/dim]")

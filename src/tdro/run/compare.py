@@ -1,6 +1,5 @@
 """``tdro compare``: a retriever for every mixture, budget and seed, at equal compute."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from tdro.files import (
 from tdro.mixture import Mixture
 from tdro.recipe import Recipe
 from tdro.report.comparison import headline, write_comparison
-from tdro.run.context import Context, open_context
+from tdro.run.context import Context, open_context, prepare_tasks
 from tdro.run.costs import Cost, learner_cost, training_cost
 from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges
 from tdro.run.execute import RECIPE_FILE, alone, check_trackers
@@ -97,17 +96,11 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
             the directory.
     """
     check_trackers(recipe)
-    entries = entries_of(recipe)
     with alone(root):
         write_text(root / RECIPE_FILE, recipe.to_yaml())
         scores, costs = [], []
-        for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
-            console.rule(f"seed {seed}")
-            context = open_context(
-                recipe.model_copy(update={"seed": seed}),
-                RunDirectory(root / f"seed-{seed}", console),
-            )
-            found, spent = _one_seed(context, entries)
+        for seed in recipe.compared_seeds:
+            found, spent = _one_seed(recipe, root, seed, console)
             column = pa.array([seed] * len(found), pa.int64())
             scores.append(found.append_column("seed", column))
             costs += [{"seed": seed, **line} for line in spent]
@@ -123,21 +116,57 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
     return page
 
 
+def compare_seed(recipe: Recipe, root: Path, seed: int, console: Console) -> None:
+    """Does one seed of a comparison, beside other processes that do others.
+
+    Args:
+        recipe: The resolved recipe.
+        root: Directory of the comparison.
+        seed: The seed.
+        console: Where progress goes.
+
+    Raises:
+        InputError: The comparison has no such seed, something in the recipe's files is wrong, or
+            another process is at work on the seed.
+    """
+    check_trackers(recipe)
+    seeds = recipe.compared_seeds
+    if seed not in seeds:
+        raise InputError(
+            f"The comparison has the seeds {seeds[0]} to {seeds[-1]}, not {seed}: "
+            "set seed and compare.seeds in the recipe."
+        )
+    _one_seed(recipe, root, seed, console)
+    console.print(f"Seed {seed} is done; the tables are written without --seed.", highlight=False)
+
+
 def _write(path: Path, table: pa.Table) -> None:
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(table, partial)
     partial.replace(path)
 
 
-def _one_seed(context: Context, entries: Sequence[Entry]) -> tuple[pa.Table, list[dict[str, Any]]]:
-    outside = outside_judges(context)
-    models = {entry: _complete(context, entry) for entry in entries}
-    judges = holdout_judges(context) + outside
-    scores = [
-        complete_scores(context, entry.label, model, judges, _settings_of(context, entry))
-        for entry, model in models.items()
-    ]
-    return pa.concat_tables(scores), [_spent(context, *pair) for pair in models.items()]
+def _one_seed(
+    recipe: Recipe, root: Path, seed: int, console: Console
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    entries = entries_of(recipe)
+    shared = RunDirectory(root, console, shared=True)
+    console.rule(f"seed {seed}")
+    with alone(root / f"seed-{seed}"):
+        context = open_context(
+            recipe.model_copy(update={"seed": seed}),
+            RunDirectory(root / f"seed-{seed}", console),
+            shared,
+            prepare_tasks(recipe, shared),
+        )
+        outside = outside_judges(context)
+        models = {entry: _complete(context, entry) for entry in entries}
+        judges = holdout_judges(context) + outside
+        scores = [
+            complete_scores(context, entry.label, model, judges, _settings_of(context, entry))
+            for entry, model in models.items()
+        ]
+        return pa.concat_tables(scores), [_spent(context, *pair) for pair in models.items()]
 
 
 def _settings_of(context: Context, entry: Entry) -> EncoderSettings:
@@ -181,7 +210,7 @@ def _bought_steps(context: Context) -> int:
     method = context.recipe.learning.method
     _learned(context, method)
     uniform = complete_retriever(context, BASELINE, Mixture.uniform(context.sizes))
-    one = training_cost(context, uniform, "model").flops / context.recipe.training.steps
+    one = training_cost(context, uniform).flops / context.recipe.training.steps
     return round(learner_cost(context, method).flops / one)
 
 
@@ -197,7 +226,7 @@ def _spent(context: Context, entry: Entry, model: Path) -> dict[str, Any]:
         # All that it took is in the experts.
         own, distinct, collections = Cost(), 0, len(context.tasks)
     else:
-        own = training_cost(context, model, "model")
+        own = training_cost(context, model)
         trained = pq.read_table(model / TRAINED_ROWS_FILE)["rows"]
         distinct = sum(len(rows) for rows in trained)
         collections = sum(count > 0 for count in read_json(model / SAMPLING_FILE)["batches"])

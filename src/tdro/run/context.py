@@ -25,6 +25,7 @@ class Context:
     Attributes:
         recipe: The resolved recipe.
         directory: The run directory.
+        shared: Where that lies which no seed changes: prepared tasks and encoders.
         tasks: The tasks, split into rows to train on and rows held out.
         excluded: The tasks that are not trained on, split alike.
         identity: What a stage that trains on the tasks depends on.
@@ -32,6 +33,7 @@ class Context:
 
     recipe: Recipe
     directory: RunDirectory
+    shared: RunDirectory
     tasks: tuple[TrainingTask, ...]
     excluded: tuple[TrainingTask, ...]
     identity: dict[str, Any]
@@ -47,15 +49,40 @@ class Context:
             return list(self.tasks)
         return [replace(item, task=replace(item.task, instruction="")) for item in self.tasks]
 
+    def encoder_place(self, settings: EncoderSettings) -> str:
+        """Returns where the pretrained model lies; proxy and model share it where they are one."""
+        return "encoders/model" if settings == self.recipe.model else "encoders/proxy"
 
-def open_context(recipe: Recipe, directory: RunDirectory) -> Context:
-    """Prepares the tasks of a recipe, where that is not done yet."""
-    prepared = [_prepared(recipe, directory, source) for source in recipe.task_sources()]
+
+def open_context(
+    recipe: Recipe,
+    directory: RunDirectory,
+    shared: RunDirectory | None = None,
+    prepared: Sequence[Task] | None = None,
+) -> Context:
+    """Returns a recipe at work.
+
+    Args:
+        recipe: The resolved recipe.
+        directory: The run directory.
+        shared: Where that lies which no seed changes; the run directory when absent.
+        prepared: What :func:`prepare_tasks` returned; done here when absent.
+    """
+    shared = shared or directory
+    if prepared is None:
+        prepared = prepare_tasks(recipe, shared)
     split = [hold_out(task, recipe.holdout, recipe.seed) for task in prepared]
     tasks = tuple(item for item in split if item.name not in recipe.exclude_tasks)
     excluded = tuple(item for item in split if item.name in recipe.exclude_tasks)
     options = {name: getattr(recipe, name) for name in ("max_rows", "holdout", "seed")}
-    return Context(recipe, directory, tasks, excluded, {**options, "tasks": contents(tasks)})
+    return Context(
+        recipe, directory, shared, tasks, excluded, {**options, "tasks": contents(tasks)}
+    )
+
+
+def prepare_tasks(recipe: Recipe, directory: RunDirectory) -> list[Task]:
+    """Prepares the tasks of a recipe, where that is not done yet."""
+    return [_prepared(recipe, directory, source) for source in recipe.task_sources()]
 
 
 def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:

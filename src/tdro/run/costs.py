@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tdro.files import read_json
 from tdro.run.context import Context
-from tdro.settings import MERGE_SEARCH
+from tdro.settings import MERGE_SEARCH, EncoderSettings
 from tdro.stages import MANIFEST_FILE
 
 # A forward pass multiplies and adds; a backward pass does so twice as often again.
@@ -40,15 +40,14 @@ class Cost:
         )
 
 
-def training_cost(context: Context, trained: Path, role: str) -> Cost:
-    """Returns what a training cost.
+def training_cost(context: Context, trained: Path) -> Cost:
+    """Returns what training a retriever cost.
 
     Args:
         context: The recipe at work.
         trained: Folder of the finished stage.
-        role: Encoder it started from, ``model`` or ``proxy``.
     """
-    return _cost(trained, _TRAINING * _parameters_per_token(context, role))
+    return _cost(trained, _TRAINING * _parameters_per_token(context, context.recipe.model))
 
 
 def learner_cost(context: Context, method: str) -> Cost:
@@ -73,7 +72,7 @@ def learner_cost(context: Context, method: str) -> Cost:
 
 
 def _sum(context: Context, folders: Iterable[Path], passes: int) -> Cost:
-    unit = passes * _parameters_per_token(context, "proxy")
+    unit = passes * _parameters_per_token(context, context.recipe.proxy)
     found = [_cost(folder, unit) for folder in folders if (folder / MANIFEST_FILE).is_file()]
     return sum(found, Cost())
 
@@ -85,6 +84,7 @@ def _cost(folder: Path, flops_per_token: int) -> Cost:
     return Cost(facts.get("rows", 0), tokens, tokens * flops_per_token, manifest["seconds"])
 
 
-def _parameters_per_token(context: Context, role: str) -> int:
-    manifest = read_json(context.directory.root / "encoders" / role / MANIFEST_FILE)
+def _parameters_per_token(context: Context, settings: EncoderSettings) -> int:
+    place = context.shared.root / context.encoder_place(settings)
+    manifest = read_json(place / MANIFEST_FILE)
     return int(manifest["facts"]["parameters_per_token"])

@@ -1,7 +1,6 @@
 """A run from beginning to end: what is missing or stale is done, in order."""
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from rich.console import Console
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import SCORES_FILE, render_scores
-from tdro.files import write_text
+from tdro.files import locked, write_text
 from tdro.recipe import Recipe
 from tdro.report.page import write_report
 from tdro.run.context import Context, open_context
@@ -83,10 +82,9 @@ def alone(root: Path) -> Iterator[None]:
     Raises:
         InputError: Another process is at work in it.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(root / ".lock", wait=False))
         except BlockingIOError:
             raise InputError(
                 f"Another process is at work in {root}: wait for it or use another --output."

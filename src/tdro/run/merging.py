@@ -64,7 +64,7 @@ def complete_merge_search(context: Context, place: str) -> Path:
                 context,
                 f"confirming run {number}" if number else "confirming run of uniform",
                 f"confirmed/{number}",
-                complete_encoder(context, "proxy", recipe.proxy),
+                complete_encoder(context, recipe.proxy),
                 split,
                 Mixture(dict(zip(names, one.weights.tolist(), strict=True))),
                 recipe.reference,
@@ -152,7 +152,7 @@ def _split(context: Context) -> _Split:
 
 def _experts(context: Context, split: _Split) -> list[Path]:
     recipe = context.recipe
-    start = complete_encoder(context, "proxy", recipe.proxy)
+    start = complete_encoder(context, recipe.proxy)
     names = [item.name for item in split.tasks]
     if recipe.merging.start_steps:
         settings = recipe.reference.model_copy(update={"steps": recipe.merging.start_steps})

@@ -47,7 +47,7 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
     references = _references(context)
     plan_at = _plan(context)
     losses_at = _reference_losses(context, references, plan_at, tasks)
-    encoder = complete_encoder(context, "proxy", recipe.proxy)
+    encoder = complete_encoder(context, recipe.proxy)
     details = learning.model_dump(exclude=NOT_INPUTS)
 
     def learn(directory: Path, tick: Tick) -> dict[str, Any]:

@@ -42,8 +42,9 @@ class Training:
     more_inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> Path:
-    """Returns the folder of the pretrained model that ``proxy`` or ``model`` starts from."""
+def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
+    """Returns the folder of the pretrained model that a training starts from."""
+    place = context.encoder_place(settings)
     prompts = {
         item.name: query_prompt(item.task.instruction)
         for item in context.tasks_for(settings)
@@ -59,7 +60,8 @@ def complete_encoder(context: Context, role: str, settings: EncoderSettings) -> 
 
     # Two roles with the same settings start from the same numbers, whatever their names.
     inputs = {"settings": settings.model_dump(), "prompts": prompts}
-    return context.directory.complete(Stage(f"{role} encoder", f"encoders/{role}", inputs, work))
+    label = f"{Path(place).name} encoder"
+    return context.shared.complete(Stage(label, place, inputs, work))
 
 
 def complete_reference(context: Context) -> Path:
@@ -95,7 +97,7 @@ def complete_retriever(
         name,
         f"retriever {name}",
         f"retrievers/{file_name(name)}",
-        complete_encoder(context, "model", recipe.model),
+        complete_encoder(context, recipe.model),
         recipe.model,
         context.tasks_for(recipe.model),
         mixture,
@@ -116,7 +118,7 @@ def _reference(
         name,
         name,
         place,
-        complete_encoder(context, "proxy", recipe.proxy),
+        complete_encoder(context, recipe.proxy),
         recipe.proxy,
         tasks,
         Mixture.uniform(item.name for item in tasks),
