@@ -82,6 +82,8 @@ def train(
         InputError: A task cannot be drawn from.
     """
     model = SentenceTransformer(str(encoder), local_files_only=True)
+    # For the examples of a model card the trainer would read thousands of rows one by one.
+    model.model_card_data.generate_widget_examples = False
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
@@ -231,8 +233,6 @@ def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> int:
     Returns:
         Tokens of all steps, those before the checkpoint too.
     """
-    # For the examples of a model card it would read thousands of rows one by one.
-    trainer.model.model_card_data.generate_widget_examples = False
     # Without its bar the trainer prints every log line; the stage's own bar shows them.
     trainer.remove_callback(PrinterCallback)
     # Added last, so that the mark is made when the other callbacks have saved what is theirs.
