@@ -30,11 +30,12 @@ MIXTURES = [
     "tdro-pooled",
     {"method": "tdro-pooled", "top": 0.7},
     "merge-search",
+    "learning-curve",
     "soup",
 ]
 LABELS = [
     *("uniform", "uniform-longer", "temperature-0.5", "tdro-pooled", "tdro-pooled/top-0.7"),
-    *("merge-search", "soup"),
+    *("merge-search", "learning-curve", "soup"),
 ]
 SMALLER = [f"{label}@0.5" for label in LABELS if label not in ("uniform-longer", "soup")]
 
@@ -60,6 +61,7 @@ def recipe_file(tiny_llm, tmp_path_factory):
             **{"start_steps": 2, "steps": 2, "development": 4},
             **{"passages": 20, "samples": 8, "confirm": 2},
         },
+        "curve": {"development": 4, "passages": 20, "floor": 0.3},
         "metrics": ["nDCG@10", "RR@10"],
         "compare": {"mixtures": MIXTURES, "seeds": 2, "budgets": [0.5]},
     }
@@ -129,6 +131,11 @@ def test_equal_compute_and_every_cost_is_counted(finished):
     assert costs["merge-search", 0]["learning_flops"] == (
         (soup + 6 * sum(confirmed) + 2 * searched) * per_token
     )
+    curve = facts["curve/shorter"]["tokens"] + facts["curve/longer"]["tokens"]
+    assert facts["curve/shorter"]["steps"] == STEPS // 2
+    assert costs["learning-curve", 0]["learning_flops"] == per_token * (
+        6 * curve + 2 * facts["mixtures/learning-curve"]["tokens"]
+    )
     assert costs["uniform", 0]["learning_flops"] == 0
     # Longer by what the learner cost, to the nearest step.
     uniform = costs["uniform", 0]["training_flops"]
@@ -156,6 +163,27 @@ def test_the_searched_mixture_is_the_best_of_those_confirmed(finished):
     assert len(searched) == 8
     assert searched[0]["weights"] == pytest.approx([1 / 3] * 3)
     assert told["predicted"][0] == searched[0]["score"]
+
+
+def test_the_curve_gives_rows_to_tasks_that_gained_and_trains_on_none_it_is_scored_on(finished):
+    output, _ = finished
+    mixture = Mixture.load(output / "seed-0/mixtures/learning-curve/last.json")
+    gains = mixture.details["gains"]
+    assert set(gains) == set(mixture.weights) == {"alpha", "beta", "tiny"}
+    assert min(mixture.weights.values()) >= 0.3 / 3 - 1e-9
+    trained = pq.read_table(output / "seed-0/curve/longer/trained_rows.parquet")["rows"]
+    tasks = json.loads((output / "seed-0/curve/longer/sampling.json").read_text())["tasks"]
+    held_out = {}
+    for place in ("curve/development", "holdouts"):
+        for name in tasks:
+            path = output / f"seed-0/{place}/{name}/qrels/test.tsv"
+            rows = {int(line.split()[0][1:]) for line in path.read_text().splitlines()[1:]}
+            assert rows
+            held_out.setdefault(name, []).append(rows)
+    for name, rows in zip(tasks, trained.to_pylist(), strict=True):
+        development, judged = held_out[name]
+        assert not development & judged
+        assert not (development | judged) & set(rows)
 
 
 def test_a_killed_search_goes_on_to_the_same_mixtures(recipe_file, finished, tmp_path, monkeypatch):
@@ -262,6 +290,8 @@ def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
         ("exclude_tasks=[gama]", "the nearest is 'gamma'"),
         ("metrics=[nDGC@10]", "unknown to ir_measures"),
         ("learning={method: merge-search, eta: 0.1}", "'eta' is not read by merge-search"),
+        ("learning={method: learning-curve, steps: 5}", "see the section 'curve'"),
+        ("curve.shorter=1.5", "curve.shorter"),
     ],
 )
 def test_mistakes_are_one_sentence_before_any_training(recipe_file, tmp_path, change, sentence):

@@ -80,15 +80,16 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
     assert load_recipe(workplace / "recipe.yaml").needs_learning
     # The page on comparisons adds sections to it.
     page = (ROOT / "docs" / "comparing.md").read_text()
-    added, merging = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    added, *others = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     (workplace / "old_mixture.json").write_text("{}")
     (workplace / "compare.yaml").write_text(recipe + added)
     compared = load_recipe(workplace / "compare.yaml").compare
     assert {"tdro-pooled/top-0.7", "temperature-0.5", "soup"} <= set(compared.mixtures)
-    searched = re.sub(r"(?m)^learning: .*$", merging.partition("#")[0], recipe)
-    rest = merging[merging.index("merging:") :]
-    (workplace / "searched.yaml").write_text(f"{searched}\n{rest}")
-    assert load_recipe(workplace / "searched.yaml").learning.method == "merge-search"
+    for name, section in zip(("merge-search", "learning-curve"), others, strict=True):
+        learning, _, rest = section.partition("\n")
+        other = re.sub(r"(?m)^learning: .*$", learning.partition("#")[0], recipe)
+        (workplace / f"{name}.yaml").write_text(f"{other}\n{rest}")
+        assert load_recipe(workplace / f"{name}.yaml").learning.method == name
 
 
 def test_the_readmes_commands_exist():

@@ -18,8 +18,8 @@ from pydantic import (
 from tdro.errors import InputError
 from tdro.evaluation.scores import METRICS
 from tdro.settings import (
-    MERGE_SEARCH,
     CompareSettings,
+    CurveSettings,
     EncoderSettings,
     LearningSettings,
     MergingSettings,
@@ -81,6 +81,7 @@ class Recipe(Settings):
         reference: How the reference is trained.
         learning: How the mixture is learned.
         merging: How ``learning.method: merge-search`` finds it.
+        curve: How ``learning.method: learning-curve`` finds it.
         training: How the retrievers are trained.
         retrievers: ``uniform``, ``proportional``, ``temperature-T`` (rows to the power of T),
             ``learned`` (what the method keeps), ``last``, ``mean``, ``ema``, ``top-FRACTION``, a
@@ -103,6 +104,7 @@ class Recipe(Settings):
     reference: ReferenceSettings = ReferenceSettings()
     learning: LearningSettings = LearningSettings()
     merging: MergingSettings = MergingSettings()
+    curve: CurveSettings = CurveSettings()
     training: TrainingSettings = TrainingSettings()
     retrievers: tuple[str, ...] = ("uniform", "learned", "top-0.7")
     benchmarks: tuple[BenchmarkEntry, ...] = ()
@@ -167,8 +169,8 @@ class Recipe(Settings):
     def to_yaml(self) -> str:
         """Returns the resolved recipe, which gives the same run from any folder."""
         content = self.model_dump(mode="json")
-        if self.learning.method == MERGE_SEARCH:
-            content["learning"] = {"method": MERGE_SEARCH}
+        if not self.learning.in_a_loop:
+            content["learning"] = {"method": self.learning.method}
         return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -291,6 +293,7 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
         "training": TrainingSettings,
         "learning": LearningSettings,
         "merging": MergingSettings,
+        "curve": CurveSettings,
         "compare": CompareSettings,
     }
     model: type[BaseModel] = members[str(place[0])] if len(place) > 1 else Recipe

@@ -99,12 +99,22 @@ _METHODS: dict[str, dict[str, float]] = {
     "doremi": {"eta": 1.0, "smoothing": 1e-3},
 }
 MERGE_SEARCH = "merge-search"
-LEARNERS = (*_METHODS, MERGE_SEARCH)
+LEARNING_CURVE = "learning-curve"
+# Methods without a loop, and the section that each reads in place of ``learning``.
+_SECTIONS = {MERGE_SEARCH: "merging", LEARNING_CURVE: "curve"}
+LEARNERS = (*_METHODS, *_SECTIONS)
 _TOLERANCE = 0.005
 
 
 MethodName = Literal[
-    "tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi", "merge-search"
+    "tdro-pooled",
+    "tdro",
+    "tdro-paper",
+    "tdro-released",
+    "group-dro",
+    "doremi",
+    "merge-search",
+    "learning-curve",
 ]
 
 
@@ -112,8 +122,9 @@ class LearningSettings(Settings):
     """How the mixture is learned.
 
     Attributes:
-        method: Name of a preset (see ``tdro.learning.method``), or ``merge-search``, which trains
-            no proxy and reads ``MergingSettings`` instead of all that follows.
+        method: Name of a preset (see ``tdro.learning.method``); or ``merge-search`` or
+            ``learning-curve``, which have no loop and read ``MergingSettings`` or
+            ``CurveSettings`` instead of all that follows.
         steps: Updates of the weights, one an optimizer step of the proxy.
         batch_size: Rows of a step over all processes, tasks mixed in equal parts.
         accumulation: Micro-batches of a step. Only ``tdro-released`` depends on it.
@@ -161,9 +172,11 @@ class LearningSettings(Settings):
             return values
         given = {name: value for name, value in values.items() if value is not None}
         method = given.get("method", cls.model_fields["method"].default)
-        if method == MERGE_SEARCH and len(given) > 1:
+        if method in _SECTIONS and len(given) > 1:
             odd = next(name for name in given if name != "method")
-            raise ValueError(f"{odd!r} is not read by {MERGE_SEARCH}: see the section 'merging'")
+            raise ValueError(
+                f"{odd!r} is not read by {method}: see the section {_SECTIONS[method]!r}"
+            )
         if method not in _METHODS:
             return values
         for name in ("cut", "smoothing"):
@@ -186,6 +199,11 @@ class LearningSettings(Settings):
         return self
 
     @property
+    def in_a_loop(self) -> bool:
+        """Whether the method trains a proxy and moves the weights at every step."""
+        return self.method not in _SECTIONS
+
+    @property
     def keeps(self) -> Literal["last", "mean"]:
         """Which of the weights is the method's result: DoReMi averages over the steps."""
         return "mean" if self.method == "doremi" else "last"
@@ -195,7 +213,7 @@ class LearningSettings(Settings):
 
         So is its eta where that means something else: DoReMi does not clip its steps.
         """
-        if method == MERGE_SEARCH:
+        if method in _SECTIONS:
             return LearningSettings.model_validate({"method": method})
         own = {"method", "cut", "smoothing"}
         if _METHODS[method]["eta"] != _METHODS.get(self.method, {}).get("eta"):
@@ -234,6 +252,24 @@ class MergingSettings(Settings):
     passages: PositiveInt = 200
     samples: int = Field(default=1000, ge=4)
     confirm: PositiveInt = 3
+
+
+class CurveSettings(Settings):
+    """How ``learning-curve`` finds a mixture.
+
+    Both trainings take the reference's settings, on the rows that are not set apart.
+
+    Attributes:
+        shorter: Steps of the shorter training, as a share of the reference's.
+        development: Rows of a task set apart to score both; at most a fifth.
+        passages: Passages of a task's development set, at least the judged ones.
+        floor: Least weight of a task, as a fraction of its uniform weight.
+    """
+
+    shorter: float = Field(default=0.5, gt=0, lt=1)
+    development: PositiveInt = 100
+    passages: PositiveInt = 500
+    floor: float = Field(default=0.2, ge=0, le=1)
 
 
 _TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")

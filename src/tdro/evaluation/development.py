@@ -48,13 +48,20 @@ class DevelopmentSet:
 
     def score(self, model: SentenceTransformer) -> float:
         """Returns the mean nDCG@10 of the benchmarks."""
-        model.eval()
-        found = [
-            self._score(model, *pair) for pair in zip(self._benchmarks, self._tokens, strict=True)
-        ]
+        found = [sum(values) / len(values) for values in self.scores(model).values()]
         return sum(found) / len(found)
 
-    def _score(self, model: SentenceTransformer, benchmark: Benchmark, tokens: TokenBatch) -> float:
+    def scores(self, model: SentenceTransformer) -> dict[str, list[float]]:
+        """Returns the nDCG@10 of every query, in their order, by name of the benchmark."""
+        model.eval()
+        return {
+            benchmark.name: self._scores(model, benchmark, tokens)
+            for benchmark, tokens in zip(self._benchmarks, self._tokens, strict=True)
+        }
+
+    def _scores(
+        self, model: SentenceTransformer, benchmark: Benchmark, tokens: TokenBatch
+    ) -> list[float]:
         everything = torch.arange(len(tokens)).numpy()
         with torch.inference_mode(), autocast(model, self._precision):
             embeddings = tokens.embed(model, everything, self._chunk_tokens).float()
@@ -70,5 +77,5 @@ class DevelopmentSet:
                 benchmark.queries, scores.cpu(), order.tolist(), strict=True
             )
         }
-        values = score(benchmark, run, (METRIC,)).values()
-        return sum(value[METRIC] for value in values) / len(values)
+        found = score(benchmark, run, (METRIC,))
+        return [found[query][METRIC] for query in benchmark.queries]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tdro.files import read_json
 from tdro.run.context import Context
-from tdro.settings import MERGE_SEARCH, EncoderSettings
+from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, EncoderSettings
 from tdro.stages import MANIFEST_FILE
 
 # A forward pass multiplies and adds; a backward pass does so twice as often again.
@@ -64,6 +64,9 @@ def learner_cost(context: Context, method: str) -> Cost:
         if method == MERGE_SEARCH:
             trained += sorted((root / "confirmed").glob("*"))
             inferred = [root / "merging" / "search", root / "mixtures" / method]
+    elif method == LEARNING_CURVE:
+        trained = [root / "curve" / "shorter", root / "curve" / "longer"]
+        inferred = [root / "mixtures" / method]
     else:
         folds = sorted((root / "reference_folds").glob("*"))
         trained = [*(folds or [root / "reference"]), root / "mixtures" / method]

@@ -16,9 +16,10 @@ from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
 from tdro.run.context import NOT_INPUTS, Context
+from tdro.run.curve import complete_learning_curve
 from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
-from tdro.settings import MERGE_SEARCH, is_temperature
+from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, is_temperature
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
@@ -36,8 +37,11 @@ class _Reference:
 
 def complete_mixture(context: Context, place: str = "mixture") -> Path:
     """Returns the folder of the learned mixture and prints what should make one doubt it."""
-    if context.recipe.learning.method == MERGE_SEARCH:
+    method = context.recipe.learning.method
+    if method == MERGE_SEARCH:
         return complete_merge_search(context, place)
+    if method == LEARNING_CURVE:
+        return complete_learning_curve(context, place)
     return _learned_in_the_loop(context, place)
 
 

@@ -1,0 +1,71 @@
+"""Weights from learning curves: a task gets rows by what further rows gain there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tdro.learning.losses import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Gains:
+    """What more training gained, task by task; vectors have shape ``(K,)``.
+
+    Attributes:
+        gain: Mean difference of the scores of the longer and the shorter training; NaN for a task
+            without queries.
+        error: Standard error of that mean; NaN where fewer than two queries tell it.
+        shrunk: The gains drawn towards their mean by as much as their errors explain of their
+            spread (empirical Bayes, Efron and Morris 1973).
+    """
+
+    gain: Floats
+    error: Floats
+    shrunk: Floats
+
+
+def gains_of(shorter: Sequence[Floats], longer: Sequence[Floats]) -> Gains:
+    """Measures what more training gained on each task.
+
+    Args:
+        shorter: Scores of the shorter training on each task's queries.
+        longer: Scores of the longer training on the same queries.
+    """
+    differences = [above - below for above, below in zip(longer, shorter, strict=True)]
+    gain = np.array([one.mean() if len(one) else np.nan for one in differences])
+    error = np.array(
+        [one.std(ddof=1) / len(one) ** 0.5 if len(one) > 1 else np.nan for one in differences]
+    )
+    known = np.isfinite(error)
+    if not known.any():
+        return Gains(gain, error, np.zeros_like(gain))
+    middle = gain[known].mean()
+    spread = gain[known].var(ddof=1) if known.sum() > 1 else 0.0
+    between = max(0.0, spread - float((error[known] ** 2).mean()))
+    shrunk = np.full_like(gain, middle)
+    total = between + error[known] ** 2
+    trust = np.divide(between, total, out=np.zeros_like(total), where=total > 0)
+    shrunk[known] += trust * (gain[known] - middle)
+    return Gains(gain, error, shrunk)
+
+
+def curve_weights(gains: Floats, floor: float) -> Floats:
+    """Returns the weights that gain most where scores grow with the logarithm of the rows.
+
+    With ``score_k = a_k + b_k log(n_k)`` and a fixed sum of the rows ``n_k``, the mean score is
+    highest at ``n_k`` in proportion to ``b_k``, and the gain of a training with more rows is in
+    proportion to ``b_k`` too.
+
+    Args:
+        gains: Gain of each task, shape ``(K,)``; what is not positive counts as zero.
+        floor: Least weight of a task, as a fraction of its uniform weight.
+    """
+    tasks = len(gains)
+    positive = np.maximum(gains, 0.0)
+    total = positive.sum()
+    even = np.full(tasks, 1 / tasks)
+    if not total > 0:
+        return even
+    weights: Floats = floor * even + (1 - floor) * positive / total
+    return weights

@@ -1,0 +1,106 @@
+"""Rows set apart from training, for learners that score models instead of following losses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tdro.evaluation.benchmark import load_benchmark
+from tdro.evaluation.holdout import write_holdout
+from tdro.files import file_name
+from tdro.mixture import Mixture
+from tdro.progress import Tick
+from tdro.prompts import query_prompt
+from tdro.run.context import Context
+from tdro.run.models import Training, complete_training
+from tdro.settings import TrainingSettings
+from tdro.stages import Stage
+from tdro.tasks.training import TrainingTask, hold_out
+
+if TYPE_CHECKING:
+    from tdro.evaluation.development import DevelopmentSet
+
+_CHUNK_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Apart:
+    """The tasks of a run without the rows set apart, and those rows as small benchmarks.
+
+    Attributes:
+        tasks: What models are trained on.
+        rows: Rows of a task that were asked for.
+        benchmarks: Folder of the benchmarks.
+    """
+
+    tasks: Sequence[TrainingTask]
+    rows: int
+    benchmarks: Path
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tasks."""
+        return [item.name for item in self.tasks]
+
+
+def set_apart(context: Context, place: str, rows: int, passages: int) -> Apart:
+    """Sets rows of every task apart, of those that may be trained on: hold-outs judge retrievers.
+
+    Args:
+        context: The recipe at work.
+        place: Folder of the benchmarks in the run directory.
+        rows: Rows of a task; at most a fifth.
+        passages: Passages of a benchmark, at least the judged ones.
+    """
+    recipe = context.recipe
+    split = [
+        (item, hold_out(item.task, rows, recipe.seed, "development", item.rows))
+        for item in context.tasks_for(recipe.proxy)
+    ]
+
+    def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        held = [inner for _, inner in split if len(inner.held_out)]
+        for done, item in enumerate(held, start=1):
+            target = directory / file_name(item.name)
+            write_holdout(item, target, passages=passages, seed=recipe.seed, group="development")
+            tick(done, len(held), None)
+        return {"queries": sum(len(item.held_out) for item in held)}
+
+    inputs = {"development": rows, "passages": passages, **context.identity}
+    at = context.directory.complete(Stage("development sets", place, inputs, work))
+    return Apart([replace(item, rows=inner.rows) for item, inner in split], rows, at)
+
+
+def train_apart(
+    context: Context,
+    apart: Apart,
+    label: str,
+    place: str,
+    encoder: Path,
+    mixture: Mixture,
+    settings: TrainingSettings,
+) -> Path:
+    """Returns the folder of a model of the proxy's kind, trained without the rows set apart."""
+    more = {"development": apart.rows}
+    proxy = context.recipe.proxy
+    return complete_training(
+        context,
+        Training(label, label, place, encoder, proxy, apart.tasks, mixture, settings, more),
+    )
+
+
+def development_set(context: Context, apart: Apart, model_at: Path) -> "DevelopmentSet":
+    """Returns the rows set apart as benchmarks, tokenised by the model of a stage."""
+    from tdro.run import work as at_work
+
+    proxy = context.recipe.proxy
+    folders = sorted(path.parent for path in apart.benchmarks.glob("*/queries.jsonl.gz"))
+    benchmarks = [load_benchmark(folder, cache=apart.benchmarks) for folder in folders]
+    prompts = {one.name: query_prompt(one.instruction) for one in benchmarks if proxy.instructed}
+    return at_work.DevelopmentSet(
+        at_work.load_model(model_at),
+        benchmarks,
+        prompts,
+        chunk_tokens=_CHUNK_TOKENS,
+        precision=proxy.precision,
+    )
