@@ -57,6 +57,26 @@ def test_seeds_are_compared(task_folder, tiny_llm, tmp_path):
     assert len(found["noise"]) == 6
 
 
+def test_the_response_to_random_mixtures_is_fitted_and_confirmed(task_folder, tiny_llm, tmp_path):
+    training = {"steps": 2, "batch_size": 8, "learning_rate": 1e-3}
+    recipe = {
+        "tasks": {"folder": str(task_folder)},
+        "exclude_tasks": ["tiny"],
+        "holdout": 5,
+        "model": {"name_or_path": str(tiny_llm), "layers": 1},
+        "training": training,
+    }
+    path = tmp_path / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    told = tmp_path / "told.json"
+    options = ("--mixtures", 4, "--seeds", 1, "--work", tmp_path / "work", "--json", told)
+    run("mixtures/response.py", path, *options)
+    found = json.loads(told.read_text())
+    assert {line["task"] for line in found["slopes"]} == {"alpha", "beta", "gamma"}
+    assert len(found["differences"]) == 4
+    assert any("best-by-slope" in line for line in found["confirmed"])
+
+
 def told(tmp_path, script, *arguments):
     """Runs a script and returns the figures it wrote."""
     path = tmp_path / "told.json"
