@@ -61,7 +61,7 @@ def recipe_file(tiny_llm, tmp_path_factory):
             **{"start_steps": 2, "steps": 2, "development": 4},
             **{"passages": 20, "samples": 8, "confirm": 2},
         },
-        "curve": {"development": 4, "passages": 20, "floor": 0.3},
+        "curve": {"shorter": 0.5, "development": 4, "passages": 20, "floor": 0.3},
         "metrics": ["nDCG@10", "RR@10"],
         "compare": {"mixtures": MIXTURES, "seeds": 2, "budgets": [0.5]},
     }

@@ -266,7 +266,7 @@ class CurveSettings(Settings):
         floor: Least weight of a task, as a fraction of its uniform weight.
     """
 
-    shorter: float = Field(default=0.5, gt=0, lt=1)
+    shorter: float = Field(default=0.25, gt=0, lt=1)
     development: PositiveInt = 100
     passages: PositiveInt = 500
     floor: float = Field(default=0.2, ge=0, le=1)
