@@ -66,6 +66,10 @@ def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch)
         ({"traning": {}}, ["'traning'", "'training'"]),
         ({"learning": {"step": 3}}, ["'learning.step'", "value 3", "'steps'"]),
         ({"model": {"name": "x"}}, ["'model.", "name_or_path"]),
+        (
+            {"model": {"name_or_path": "m", "kind": "static"}, "training": {"mini_batch_size": 4}},
+            ["training.mini_batch_size", "'static'", "no layers"],
+        ),
         ({"learning": {"steps": 0}}, ["'learning.steps'", "0", "greater than 0"]),
         ({"learning": {"method": "tdr"}}, ["'learning.method'", "'tdr'", "'tdro'"]),
         ({"training": {"warmup": "long"}}, ["'training.warmup'", "'long'"]),

@@ -3,8 +3,10 @@ from collections import Counter
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from transformers.models.llama.modeling_llama import LlamaMLP
 
 from tdro import training
 from tdro.encoder import build_encoder
@@ -16,12 +18,12 @@ from tdro.training import train
 
 @pytest.fixture
 def trained(training_tasks, tiny_llm, tmp_path):
-    """Trains a static bag by a mixture and returns the folder it was left in."""
-    build_encoder(EncoderSettings(name_or_path=str(tiny_llm), kind="static")).save(
-        str(tmp_path / "start")
-    )
+    """Trains a static bag, or two layers, by a mixture and returns the folder it was left in."""
 
-    def run(weights, name="run", tick=lambda *told: None, **options):
+    def run(weights, name="run", tick=lambda *told: None, kind="static", **options):
+        layers = {"layers": 2} if kind == "transformer" else {}
+        encoder = EncoderSettings(name_or_path=str(tiny_llm), kind=kind, **layers)
+        build_encoder(encoder).save(str(tmp_path / "start"))
         given = {"steps": 8, "batch_size": 8, "learning_rate": 0.05, "save_every": 3, **options}
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
@@ -102,6 +104,34 @@ def test_the_tokens_of_a_bag_are_those_of_its_steps(trained, monkeypatch):
     monkeypatch.setattr(StaticEmbedding, "forward", forward)
     _, facts = trained({"alpha": 0.5, "tiny": 0.5})
     assert facts["tokens"] == sum(tokens) > 8 * 8
+
+
+def test_options_of_memory_change_nothing_but_rounding(trained, monkeypatch):
+    real, texts = LlamaMLP.forward, []
+
+    def forward(block, states):
+        if block.training and torch.is_grad_enabled():
+            texts.append(len(states))
+        return real(block, states)
+
+    monkeypatch.setattr(LlamaMLP, "forward", forward)
+    found, passes = {}, {}
+    for name, options in {
+        "plain": {},
+        "cached": {"mini_batch_size": 3},
+        "checkpointed": {"gradient_checkpointing": True},
+    }.items():
+        texts.clear()
+        given = {"kind": "transformer", "learning_rate": 1e-3, "steps": 4, **options}
+        folder, _ = trained({"alpha": 1.0}, name, **given)
+        found[name] = load_file(folder / "model" / "model.safetensors")
+        passes[name] = (max(texts), sum(texts))
+    # A step has 8 queries and 16 passages; each goes through two layers.
+    once = 4 * 24 * 2
+    assert passes == {"plain": (16, once), "cached": (3, once), "checkpointed": (16, 2 * once)}
+    for name in ("cached", "checkpointed"):
+        for key, value in found["plain"].items():
+            assert torch.allclose(found[name][key], value, atol=2e-5), (name, key)
 
 
 @pytest.mark.parametrize("at", [2, 7])

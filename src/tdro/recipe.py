@@ -125,6 +125,22 @@ class Recipe(Settings):
             raise ValueError("a retriever is named twice")
         return names
 
+    @model_validator(mode="after")
+    def _memory_options_are_read(self) -> "Recipe":
+        for section, model in (
+            ("reference", self.proxy),
+            ("learning", self.proxy),
+            ("training", self.model),
+        ):
+            settings = getattr(self, section)
+            for name in ("mini_batch_size", "gradient_checkpointing"):
+                if model.kind == "static" and getattr(settings, name, None):
+                    raise ValueError(
+                        f"{section}.{name} has no meaning for a model of kind 'static', which "
+                        "has no layers"
+                    )
+        return self
+
     def task_sources(self) -> list[TaskSource]:
         """Returns the tasks that are named or found in the folder, excluded ones among them.
 

@@ -65,6 +65,11 @@ class TrainingSettings(Settings):
         weight_decay: Weight decay of AdamW.
         warmup: Share of the steps in which the learning rate rises.
         temperature: Divisor of the cosine similarities.
+        mini_batch_size: Rows of one forward and backward pass (GradCache, Gao et al. 2021): memory
+            does not grow with ``batch_size`` then, for a second forward pass. All rows at once
+            when absent.
+        gradient_checkpointing: Compute activations again in the backward pass instead of keeping
+            them.
         save_every: Steps between checkpoints; a killed run loses fewer steps than this.
     """
 
@@ -75,6 +80,8 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(default=0.1, ge=0)
     warmup: float = Field(default=0.1, ge=0, lt=1)
     temperature: PositiveFloat = 0.02
+    mini_batch_size: PositiveInt | None = None
+    gradient_checkpointing: bool = False
     save_every: PositiveInt = 50
 
 
@@ -143,6 +150,8 @@ class LearningSettings(Settings):
         warmup: Share of the steps in which the learning rate rises.
         temperature: Divisor of the cosine similarities; the reference's when absent.
         chunk_tokens: Real tokens of one backward pass; bounds memory, not the result.
+        gradient_checkpointing: Compute activations again in the backward pass instead of keeping
+            them.
         save_every: Steps between checkpoints.
     """
 
@@ -162,6 +171,7 @@ class LearningSettings(Settings):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     temperature: PositiveFloat | None = None
     chunk_tokens: PositiveInt = 16384
+    gradient_checkpointing: bool = False
     save_every: PositiveInt = 50
 
     @model_validator(mode="before")

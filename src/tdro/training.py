@@ -22,7 +22,10 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
 from sentence_transformers.util import cos_sim
 from transformers import PrinterCallback, TrainerCallback
 
@@ -106,14 +109,11 @@ def train(
     arguments.multi_dataset_batch_sampler = mixture.batch_sampler(data, batches=settings.steps)
     arguments.router_mapping = {"anchor": "query", "positive": "document"}
     arguments.router_mapping |= dict.fromkeys(_negative_names(settings.negatives), "document")
-    loss = MultipleNegativesRankingLoss(
-        model, scale=1 / settings.temperature, similarity_fct=float32_cosine
-    )
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
         train_dataset=DatasetDict(data),
-        loss=loss,
+        loss=_loss(model, settings),
         callbacks=[Ticking(tick)],
     )
     tokens = run_trainer(trainer, directory)
@@ -180,6 +180,15 @@ def _negative_names(count: int) -> list[str]:
     return [f"negative_{number}" for number in range(1, count + 1)]
 
 
+def _loss(model: SentenceTransformer, settings: TrainingSettings) -> torch.nn.Module:
+    options: dict[str, Any] = {"scale": 1 / settings.temperature, "similarity_fct": float32_cosine}
+    if settings.mini_batch_size is None:
+        return MultipleNegativesRankingLoss(model, **options)
+    return CachedMultipleNegativesRankingLoss(
+        model, mini_batch_size=settings.mini_batch_size, **options
+    )
+
+
 def float32_cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """Returns cosine similarities in float32 whatever the autocast, shape ``(left, right)``.
 
@@ -213,6 +222,9 @@ def training_arguments(
         warmup_steps=settings.warmup,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        activation_checkpointing=settings.gradient_checkpointing,
+        # The reentrant kind would drop the gradients of embeddings that are looked up outside.
+        activation_checkpointing_kwargs={"use_reentrant": False},
         bf16=uses_bf16(precision, model.device),
         use_cpu=model.device.type == "cpu",
         dataloader_pin_memory=model.device.type == "cuda",

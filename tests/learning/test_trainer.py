@@ -131,6 +131,20 @@ def test_a_static_proxy_is_told_its_tokens(learn, tiny_llm, monkeypatch):
     assert learned.tokens == sum(tokens)
 
 
+def test_checkpointed_activations_change_nothing_but_rounding(learn, tiny_llm):
+    proxies = [build_encoder(proxy_settings(tiny_llm)) for _ in range(2)]
+    plain, checkpointed = (
+        learn(str(on), proxy=proxy, eta=0.5, gradient_checkpointing=on)
+        for on, proxy in zip((False, True), proxies, strict=True)
+    )
+    assert proxies[1][0].auto_model.is_gradient_checkpointing
+    assert checkpointed.trajectory.state.weights == pytest.approx(
+        plain.trajectory.state.weights, abs=1e-6
+    )
+    for one, other in zip(*(proxy.parameters() for proxy in proxies), strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
+
+
 def test_every_weight_of_the_proxy_moves(learn, tiny_llm):
     proxy = build_encoder(proxy_settings(tiny_llm))
     start = {name: weight.detach().clone() for name, weight in proxy.named_parameters()}
