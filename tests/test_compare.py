@@ -254,6 +254,28 @@ def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(recipe_file,
     assert {place.split("/")[0] for place in set(after) - set(before)} == {"seed-2"}
 
 
+def test_models_that_are_not_kept_are_trained_again_only_when_needed(recipe_file, tmp_path):
+    output = tmp_path / "comparison"
+    changes = ["compare.mixtures=[uniform, soup]", "compare.budgets=[1]", "compare.seeds=1"]
+    run(recipe_file, output, [*changes, "compare.keep_models=false"])
+    retriever = output / "seed-0/retrievers/uniform"
+    assert not (retriever / "model").exists()
+    assert not (output / "seed-0/merging/soup/model").exists()
+    before = manifests(output)
+    run(recipe_file, output, [*changes, "compare.keep_models=false"])
+    assert manifests(output) == before
+    run(recipe_file, output, [*changes, "metrics=[nDCG@10]"])
+    after = manifests(output)
+    again = {place for place in after if after[place] != before.get(place)}
+    assert again == {
+        f"seed-0/{place}"
+        for place in ("retrievers/uniform", "merging/soup", "runs/uniform", "runs/soup")
+    }
+    assert (retriever / "model").is_dir()
+    scores = pq.read_table(output / "scores.parquet").to_pylist()
+    assert len({line["retriever"] for line in scores}) == 2
+
+
 def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
     recipe_file, finished, tmp_path
 ):

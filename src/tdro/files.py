@@ -18,6 +18,8 @@ BY_TASK_FILE = "by_task.parquet"
 # Likewise what a training was given: weights asked for and batches had; the rows of each task.
 SAMPLING_FILE = "sampling.json"
 TRAINED_ROWS_FILE = "trained_rows.parquet"
+# The folder of a stage that holds its model.
+MODEL_FOLDER = "model"
 # And what the retrievers of a comparison cost.
 COSTS_FILE = "costs.parquet"
 _LONGEST_FILE_NAME = 120

@@ -315,6 +315,8 @@ class CompareSettings(Settings):
         seeds: Repetitions, from the recipe's seed on; data splits, models and draws all differ.
         budgets: Shares of the training steps with which each mixture is trained; 1 is always
             among them.
+        keep_models: Keep the retrievers when they have their scores; without, one is trained
+            again when a further benchmark asks for it.
     """
 
     mixtures: tuple[str, ...] = (
@@ -327,6 +329,7 @@ class CompareSettings(Settings):
     )
     seeds: PositiveInt = 3
     budgets: tuple[float, ...] = (1.0,)
+    keep_models: bool = True
 
     @field_validator("mixtures", mode="before")
     @classmethod

@@ -111,6 +111,16 @@ class RunDirectory:
         self._say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
         return target
 
+    def is_done(self, stage: Stage) -> bool:
+        """Tells whether a stage was finished with these very inputs."""
+        return self._why(stage, self.root / stage.directory) is None
+
+    def undo(self, directory: Path) -> None:
+        """Makes a finished stage one that is to be done."""
+        place = directory.relative_to(self.root).as_posix()
+        self._seen = {seen for seen in self._seen if seen[0] != place}
+        (directory / MANIFEST_FILE).unlink()
+
     def _work(self, stage: Stage, partial: Path, tick: Tick) -> dict[str, Any]:
         if not self.profile:
             return stage.work(partial, tick)

@@ -32,7 +32,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
-from tdro.files import SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
+from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
@@ -41,7 +41,6 @@ from tdro.settings import LearningSettings, TrainingSettings
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
-MODEL_FOLDER = "model"
 _TRAINER_FOLDER = "trainer"
 _COMPLETE = "complete"
 

@@ -1,5 +1,7 @@
 """``tdro compare``: a retriever for every mixture, budget and seed, at equal compute."""
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from tdro.evaluation.comparison import comparison_rows, render_comparison
 from tdro.evaluation.scores import BASELINE, SCORES_FILE
 from tdro.files import (
     COSTS_FILE,
+    MODEL_FOLDER,
     SAMPLING_FILE,
     TRAINED_ROWS_FILE,
     file_name,
@@ -24,7 +27,13 @@ from tdro.recipe import Recipe
 from tdro.report.comparison import headline, write_comparison
 from tdro.run.context import Context, open_context, prepare_tasks
 from tdro.run.costs import Cost, learner_cost, training_cost
-from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges
+from tdro.run.evaluation import (
+    Judge,
+    complete_scores,
+    holdout_judges,
+    outside_judges,
+    scores_stage,
+)
 from tdro.run.execute import RECIPE_FILE, alone, check_trackers
 from tdro.run.merging import complete_soup
 from tdro.run.mixture import complete_mixture, simple_mixture
@@ -160,13 +169,33 @@ def _one_seed(
             prepare_tasks(recipe, shared),
         )
         outside = outside_judges(context)
-        models = {entry: _complete(context, entry) for entry in entries}
         judges = holdout_judges(context) + outside
-        scores = [
-            complete_scores(context, entry.label, model, judges, _settings_of(context, entry))
-            for entry, model in models.items()
-        ]
-        return pa.concat_tables(scores), [_spent(context, *pair) for pair in models.items()]
+        scores, spent = [], []
+        for entry in entries:
+            model, found = _trained_and_scored(context, entry, judges)
+            scores.append(found)
+            spent.append(_spent(context, entry, model))
+        return pa.concat_tables(scores), spent
+
+
+def _trained_and_scored(
+    context: Context, entry: Entry, judges: Sequence[Judge]
+) -> tuple[Path, pa.Table]:
+    """Returns the folder of a retriever and its scores.
+
+    Where models are not kept, one that has its scores is neither there nor needed; it is trained
+    again when they are stale.
+    """
+    settings = _settings_of(context, entry)
+    model = _complete(context, entry)
+    stage = scores_stage(context, entry.label, model, judges, settings)
+    if not (model / MODEL_FOLDER).is_dir() and not context.directory.is_done(stage):
+        context.directory.undo(model)
+        model = _complete(context, entry)
+    scores = complete_scores(context, stage)
+    if not context.recipe.compare.keep_models:
+        shutil.rmtree(model / MODEL_FOLDER, ignore_errors=True)
+    return model, scores
 
 
 def _settings_of(context: Context, entry: Entry) -> EncoderSettings:

@@ -77,14 +77,24 @@ def holdout_judges(context: Context) -> list[Judge]:
     return judges
 
 
-def complete_scores(
+def complete_scores(context: Context, stage: Stage) -> pa.Table:
+    """Returns the scores of one retriever on every benchmark and query.
+
+    Args:
+        context: The recipe at work.
+        stage: What :func:`scores_stage` returned.
+    """
+    return pq.read_table(context.directory.complete(stage) / SCORES_FILE)
+
+
+def scores_stage(
     context: Context,
     name: str,
     model_at: Path,
     judges: Sequence[Judge],
     settings: EncoderSettings,
-) -> pa.Table:
-    """Returns the scores of one retriever on every benchmark and query.
+) -> Stage:
+    """Returns the stage that scores one retriever.
 
     Args:
         context: The recipe at work.
@@ -125,8 +135,7 @@ def complete_scores(
         "benchmarks": {item.benchmark.name: item.identity for item in judges},
         "metrics": list(recipe.metrics),
     }
-    stage = Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work)
-    return pq.read_table(context.directory.complete(stage) / SCORES_FILE)
+    return Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work)
 
 
 def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Path:

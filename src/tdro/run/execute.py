@@ -14,7 +14,7 @@ from tdro.files import locked, write_text
 from tdro.recipe import Recipe
 from tdro.report.page import write_report
 from tdro.run.context import Context, open_context
-from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges
+from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges, scores_stage
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_reference, complete_retriever
 from tdro.stages import RunDirectory
@@ -106,7 +106,7 @@ def _scores(context: Context) -> pa.Table:
     judges = holdout_judges(context) + outside
     return pa.concat_tables(
         [
-            complete_scores(context, name, model, judges, settings)
+            complete_scores(context, scores_stage(context, name, model, judges, settings))
             for name, (model, settings) in models.items()
         ]
     )

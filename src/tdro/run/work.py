@@ -11,10 +11,11 @@ from sentence_transformers import SentenceTransformer
 from tdro.encoder import build_encoder, count_parameters
 from tdro.evaluation.development import DevelopmentSet
 from tdro.evaluation.judge import judge
+from tdro.files import MODEL_FOLDER
 from tdro.learning.experts import Experts
 from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.reference import Share, held_out_plan, load_losses, score_plan, write_by_task
-from tdro.training import MODEL_FOLDER, quiet_libraries, read_trained_rows, train
+from tdro.training import quiet_libraries, read_trained_rows, train
 
 __all__ = [
     "MODEL_FOLDER",
