@@ -75,6 +75,12 @@ def test_the_response_to_random_mixtures_is_fitted_and_confirmed(task_folder, ti
     assert {line["task"] for line in found["slopes"]} == {"alpha", "beta", "gamma"}
     assert len(found["differences"]) == 4
     assert any("best-by-slope" in line for line in found["confirmed"])
+    lines = tmp_path / "lines.json"
+    said = run("mixtures/table.py", tmp_path / "work" / "confirmed", "--json", lines)
+    assert [line["mixture"] for line in json.loads(lines.read_text())] == [
+        *("uniform", "best-by-slope")
+    ]
+    assert "| `best-by-slope` | " in said
 
 
 def told(tmp_path, script, *arguments):
