@@ -42,7 +42,8 @@ BASE = (
     "wordnet_gloss",
     "debian_short_de_en",
 )
-METHODS = ("tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi")
+IN_A_LOOP = ("tdro-pooled", "tdro", "tdro-paper", "tdro-released", "group-dro", "doremi")
+METHODS = (*IN_A_LOOP, "learning-curve")
 TINY_ROWS = 50
 Rows = list[dict]
 Tasks = dict[str, Rows]
@@ -154,7 +155,9 @@ def learn(arguments: argparse.Namespace) -> list[dict]:
         console = Console(file=log, width=160)
         for name in arguments.sets:
             for seed in range(arguments.seeds):
-                cell = arguments.work / f"{name}-{seed}.json"
+                # Named by the methods too: fewer of them are another cell.
+                methods = "" if arguments.methods == list(METHODS) else "+".join(arguments.methods)
+                cell = arguments.work / f"{name}-{seed}{methods}.json"
                 if not cell.is_file():
                     cell.write_text(json.dumps(learn_cell(arguments, name, seed, console)))
                 lines += json.loads(cell.read_text())
@@ -170,10 +173,14 @@ def learn_cell(arguments: argparse.Namespace, name: str, seed: int, console: Con
     recipe = recipe_of(arguments, data, folds)
     output = arguments.work / f"{name}-{seed}"
     lines = []
-    for method in METHODS:
-        changes = [f"seed={seed}", f"learning.method={method}"]
-        execute(load_recipe(recipe, changes), output, console)
-        lines += lines_of(output, {"set": name, "seed": seed, "method": method})
+    for method in arguments.methods:
+        key = {"set": name, "seed": seed, "method": method}
+        # A method without a loop reads none of the recipe's settings of learning.
+        asked = f"learning.method={method}"
+        if method not in IN_A_LOOP:
+            asked = f"learning={{method: {method}}}"
+        execute(load_recipe(recipe, [f"seed={seed}", asked]), output, console)
+        lines += lines_of(output, key) if method in IN_A_LOOP else weights_of(output, key)
     shutil.rmtree(output)
     return lines
 
@@ -202,6 +209,15 @@ def lines_of(output: Path, key: dict) -> list[dict]:
             **by_task[line.task],
         }
         for line in diagnosis.tasks
+    ]
+
+
+def weights_of(output: Path, key: dict) -> list[dict]:
+    """Reads what a method without a loop left."""
+    weights = Mixture.load(output / "mixture" / "last.json").weights
+    return [
+        {**key, "task": task, "weight": weight, "times_uniform": weight * len(weights)}
+        for task, weight in weights.items()
     ]
 
 
@@ -243,6 +259,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rows", type=int, default=3000)
     parser.add_argument("--layers", type=int, default=0, help="0: a bag of token embeddings")
+    parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=METHODS)
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
