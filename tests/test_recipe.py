@@ -70,6 +70,8 @@ def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch)
             {"model": {"name_or_path": "m", "kind": "static"}, "training": {"mini_batch_size": 4}},
             ["training.mini_batch_size", "'static'", "no layers"],
         ),
+        ({"training": {"save_adapter": True}}, ["'save_adapter' is only read when 'lora' is set"]),
+        ({"training": {"lora": {"ranks": 4}}}, ["'training.lora.ranks'", "'rank'"]),
         ({"learning": {"steps": 0}}, ["'learning.steps'", "0", "greater than 0"]),
         ({"learning": {"method": "tdr"}}, ["'learning.method'", "'tdr'", "'tdro'"]),
         ({"training": {"warmup": "long"}}, ["'training.warmup'", "'long'"]),

@@ -15,20 +15,23 @@ from pydantic import (
     model_validator,
 )
 
+from tdro.compare_settings import (
+    CompareSettings,
+    is_temperature,
+    is_top,
+    split_selection,
+)
 from tdro.errors import InputError
 from tdro.evaluation.scores import METRICS
 from tdro.settings import (
-    CompareSettings,
     CurveSettings,
     EncoderSettings,
     LearningSettings,
+    LoraSettings,
     MergingSettings,
     ReferenceSettings,
     Settings,
     TrainingSettings,
-    is_temperature,
-    is_top,
-    split_selection,
 )
 from tdro.tasks.reading import find_sources
 from tdro.tasks.task import TaskSource
@@ -126,14 +129,14 @@ class Recipe(Settings):
         return names
 
     @model_validator(mode="after")
-    def _memory_options_are_read(self) -> "Recipe":
+    def _options_of_layers_are_read(self) -> "Recipe":
         for section, model in (
             ("reference", self.proxy),
             ("learning", self.proxy),
             ("training", self.model),
         ):
             settings = getattr(self, section)
-            for name in ("mini_batch_size", "gradient_checkpointing"):
+            for name in ("mini_batch_size", "gradient_checkpointing", "lora"):
                 if model.kind == "static" and getattr(settings, name, None):
                     raise ValueError(
                         f"{section}.{name} has no meaning for a model of kind 'static', which "
@@ -315,6 +318,8 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
     model: type[BaseModel] = members[str(place[0])] if len(place) > 1 else Recipe
     if TaskFolder.__name__ in place:
         model = TaskFolder
+    if "lora" in place[:-1]:
+        model = LoraSettings
     return list(model.model_fields)
 
 

@@ -1,7 +1,5 @@
 """What a recipe says of models, training and learning: plain values, checked when made."""
 
-import difflib
-import re
 from typing import Any, Literal
 
 from pydantic import (
@@ -10,15 +8,29 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
+
+# What changes how a stage works but not what comes out of it, but for rounding.
+_NOT_INPUTS = {"save_every", "mini_batch_size", "gradient_checkpointing"}
 
 
 class Settings(BaseModel):
     """Base of all settings: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def inputs(self, *without: str) -> dict[str, Any]:
+        """Returns what the result of a stage depends on, as JSON values.
+
+        Args:
+            without: Names of further settings that it does not depend on.
+        """
+        left_out = {*_NOT_INPUTS, *without}
+        if getattr(self, "lora", None) is None:
+            # They came later than the others: without them a finished stage stays finished.
+            left_out |= {"lora", "save_adapter"}
+        return self.model_dump(mode="json", exclude=left_out)
 
 
 class EncoderSettings(Settings):
@@ -54,6 +66,20 @@ class EncoderSettings(Settings):
         return self.kind == "transformer" if self.instructions is None else self.instructions
 
 
+class LoraSettings(Settings):
+    """Low-rank adapters in place of a model's own weights (Hu et al. 2021), on all linear layers.
+
+    Attributes:
+        rank: Rank of the adapters.
+        alpha: An adapter's output counts ``alpha / rank`` times.
+        dropout: Share of an adapter's inputs that are zeroed in training.
+    """
+
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32
+    dropout: float = Field(default=0, ge=0, lt=1)
+
+
 class TrainingSettings(Settings):
     """How a retriever, or the reference, is trained.
 
@@ -70,6 +96,9 @@ class TrainingSettings(Settings):
             when absent.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping
             them.
+        lora: Train adapters instead of the model's own weights.
+        save_adapter: With ``lora``: leave the adapters beside the model they belong to instead of
+            adding them to its weights.
         save_every: Steps between checkpoints; a killed run loses fewer steps than this.
     """
 
@@ -82,7 +111,15 @@ class TrainingSettings(Settings):
     temperature: PositiveFloat = 0.02
     mini_batch_size: PositiveInt | None = None
     gradient_checkpointing: bool = False
+    lora: LoraSettings | None = None
+    save_adapter: bool = False
     save_every: PositiveInt = 50
+
+    @model_validator(mode="after")
+    def _adapter_is_trained(self) -> "TrainingSettings":
+        if self.save_adapter and self.lora is None:
+            raise ValueError("'save_adapter' is only read when 'lora' is set")
+        return self
 
 
 class ReferenceSettings(TrainingSettings):
@@ -152,6 +189,7 @@ class LearningSettings(Settings):
         chunk_tokens: Real tokens of one backward pass; bounds memory, not the result.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping
             them.
+        lora: Train adapters of the proxy instead of its own weights.
         save_every: Steps between checkpoints.
     """
 
@@ -172,6 +210,7 @@ class LearningSettings(Settings):
     temperature: PositiveFloat | None = None
     chunk_tokens: PositiveInt = 16384
     gradient_checkpointing: bool = False
+    lora: LoraSettings | None = None
     save_every: PositiveInt = 50
 
     @model_validator(mode="before")
@@ -280,102 +319,3 @@ class CurveSettings(Settings):
     development: PositiveInt = 100
     passages: PositiveInt = 500
     floor: float = Field(default=0.2, ge=0, le=1)
-
-
-_TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
-_TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
-
-
-def is_top(name: str) -> bool:
-    """Tells whether a name asks for a selection, such as ``top-0.7``."""
-    return bool(_TOP.fullmatch(name))
-
-
-def is_temperature(name: str) -> bool:
-    """Tells whether a name asks for weights by a power of the tasks' sizes."""
-    return bool(_TEMPERATURE.fullmatch(name))
-
-
-def split_selection(name: str) -> tuple[str, str]:
-    """Splits ``tdro/top-0.7`` into what is selected from and the selection, or an empty text."""
-    base, slash, selection = name.rpartition("/")
-    return (base, selection) if slash and is_top(selection) else (name, "")
-
-
-class CompareSettings(Settings):
-    """What ``tdro compare`` compares.
-
-    Attributes:
-        mixtures: Each ``uniform``, ``proportional``, ``temperature-T`` (or ``temperature: T``), a
-            mixture file, or a learning method; with ``/top-FRACTION`` behind it, the selection of
-            its heaviest tasks. Also ``uniform-longer``, trained longer by what the recipe's own
-            method costs, and ``soup``, the plain average of the experts of ``merge-search``.
-            Other methods than the recipe's take its settings of learning (see
-            ``LearningSettings.with_method``).
-        seeds: Repetitions, from the recipe's seed on; data splits, models and draws all differ.
-        budgets: Shares of the training steps with which each mixture is trained; 1 is always
-            among them.
-        keep_models: Keep the retrievers when they have their scores; without, one is trained
-            again when a further benchmark asks for it.
-    """
-
-    mixtures: tuple[str, ...] = (
-        "uniform",
-        "uniform-longer",
-        "proportional",
-        "temperature-0.5",
-        "tdro-pooled",
-        "tdro-pooled/top-0.7",
-    )
-    seeds: PositiveInt = 3
-    budgets: tuple[float, ...] = (1.0,)
-    keep_models: bool = True
-
-    @field_validator("mixtures", mode="before")
-    @classmethod
-    def _named(cls, values: Any) -> Any:
-        """Turns ``{temperature: 0.5}`` and ``{method: tdro, top: 0.7}`` into names."""
-        if not isinstance(values, list | tuple):
-            return values
-        return tuple(_entry_name(value) for value in values)
-
-    @field_validator("mixtures")
-    @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        named = ("uniform", "uniform-longer", "proportional", "soup", *LEARNERS)
-        for name in names:
-            base, selection = split_selection(name)
-            if not (base in named or is_temperature(base) or base.endswith(".json")):
-                near = difflib.get_close_matches(base, (*named, "temperature-0.5"), 1, 0.0)[0]
-                raise ValueError(f"{name!r} is no mixture; the nearest is {near!r}")
-            if selection and base in ("uniform", "uniform-longer", "soup"):
-                raise ValueError(f"{name!r}: there is nothing to select from {base!r}")
-            if names.count(name) > 1:
-                raise ValueError(f"the mixture {name!r} is named twice")
-        # What every other mixture is compared with.
-        return names if "uniform" in names else ("uniform", *names)
-
-    @field_validator("budgets")
-    @classmethod
-    def _shares(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
-        for budget in budgets:
-            if not 0 < budget <= 1:
-                raise ValueError(
-                    f"a budget is a share of the steps above 0 and at most 1, not {budget}"
-                )
-        return tuple(sorted({1.0, *budgets}, reverse=True))
-
-
-def _entry_name(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    selection = f"/top-{value['top']}" if "top" in value else ""
-    rest = {key: item for key, item in value.items() if key != "top"}
-    match rest:
-        case {"temperature": power, **others} if not others:
-            return f"temperature-{power}{selection}"
-        case {"method": name, **others} if not others:
-            return f"{name}{selection}"
-        case {"file": name, **others} if not others:
-            return f"{name}{selection}"
-    raise ValueError(f"a mixture is a name, or one of temperature, method and file, not {value}")

@@ -33,6 +33,7 @@ from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
 from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
+from tdro.lora import add_adapters, merged
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
@@ -86,6 +87,8 @@ def train(
     model = SentenceTransformer(str(encoder), local_files_only=True)
     # For the examples of a model card the trainer would read thousands of rows one by one.
     model.model_card_data.generate_widget_examples = False
+    if settings.lora is not None:
+        add_adapters(model, settings.lora, seed)
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
@@ -116,6 +119,8 @@ def train(
         callbacks=[Ticking(tick)],
     )
     tokens = run_trainer(trainer, directory)
+    if settings.lora is not None and not settings.save_adapter:
+        model = merged(model, encoder)
     model.save(str(directory / MODEL_FOLDER))
     # A task whose weight earned it no batch had one drawn all the same; it was not trained on.
     rows = [

@@ -27,6 +27,7 @@ from tdro.learning.method import Method, method_of
 from tdro.learning.record import RECORD_FILE, LossRecord
 from tdro.learning.rules import UpdateRule
 from tdro.learning.trajectory import STEP_COLUMNS, Trajectory
+from tdro.lora import add_adapters
 from tdro.plan import Plan
 from tdro.progress import Tick
 from tdro.row_loss import row_chunks, row_losses
@@ -146,11 +147,13 @@ def mixture_trainer(
 
     Raises:
         InputError: The batch size is no multiple of processes times micro-batches, or the method
-            does not learn from row losses.
+            does not learn from row losses, or peft is not installed and ``lora`` is set.
         ValueError: The settings leave the learning rate or the temperature open.
     """
     if settings.learning_rate is None or settings.temperature is None:
         raise ValueError("mixture_trainer needs settings with a learning_rate and a temperature.")
+    if settings.lora is not None:
+        add_adapters(proxy, settings.lora, plan.seed)
     arguments = training_arguments(
         directory,
         settings,

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from tdro.compare_settings import split_selection
 from tdro.errors import InputError
 from tdro.evaluation.comparison import comparison_rows, render_comparison
 from tdro.evaluation.scores import BASELINE, SCORES_FILE
@@ -38,7 +39,7 @@ from tdro.run.execute import RECIPE_FILE, alone, check_trackers
 from tdro.run.merging import complete_soup
 from tdro.run.mixture import complete_mixture, simple_mixture
 from tdro.run.models import complete_retriever
-from tdro.settings import EncoderSettings, LearningSettings, split_selection
+from tdro.settings import EncoderSettings, LearningSettings
 from tdro.stages import RunDirectory
 
 LONGER = "uniform-longer"

@@ -14,9 +14,6 @@ from tdro.tasks.prepare import prepare_task
 from tdro.tasks.task import Task, TaskSource
 from tdro.tasks.training import TrainingTask, hold_out
 
-# What changes how a stage works but not what comes out of it, but for rounding.
-NOT_INPUTS = {"save_every", "mini_batch_size", "gradient_checkpointing"}
-
 
 @dataclass(frozen=True)
 class Context:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from tdro.compare_settings import is_temperature
 from tdro.errors import InputError
 from tdro.files import BY_TASK_FILE
 from tdro.learning.diagnosis import diagnose
@@ -15,11 +16,11 @@ from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
-from tdro.run.context import NOT_INPUTS, Context
+from tdro.run.context import Context
 from tdro.run.curve import complete_learning_curve
 from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
-from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, is_temperature
+from tdro.settings import LEARNING_CURVE, MERGE_SEARCH
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
@@ -52,7 +53,7 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
     plan_at = _plan(context)
     losses_at = _reference_losses(context, references, plan_at, tasks)
     encoder = complete_encoder(context, recipe.proxy)
-    details = learning.model_dump(exclude=NOT_INPUTS)
+    details = learning.inputs()
 
     def learn(directory: Path, tick: Tick) -> dict[str, Any]:
         from tdro.run import work as at_work

@@ -9,7 +9,7 @@ from tdro.files import file_name
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
-from tdro.run.context import NOT_INPUTS, Context
+from tdro.run.context import Context
 from tdro.settings import EncoderSettings, TrainingSettings
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask, halves
@@ -150,7 +150,7 @@ def complete_training(context: Context, training: Training) -> Path:
     inputs = {
         "encoder": fingerprint_of(training.encoder),
         "mixture": dict(training.mixture.weights),
-        "settings": training.settings.model_dump(exclude={*NOT_INPUTS, "folds"}),
+        "settings": training.settings.inputs("folds"),
         **training.more_inputs,
         **context.identity,
     }

@@ -1,0 +1,107 @@
+"""What a recipe says of a comparison, and the names that mixtures have there."""
+
+import difflib
+import re
+from typing import Any
+
+from pydantic import PositiveInt, field_validator
+
+from tdro.settings import LEARNERS, Settings
+
+_TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
+_TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
+
+
+def is_top(name: str) -> bool:
+    """Tells whether a name asks for a selection, such as ``top-0.7``."""
+    return bool(_TOP.fullmatch(name))
+
+
+def is_temperature(name: str) -> bool:
+    """Tells whether a name asks for weights by a power of the tasks' sizes."""
+    return bool(_TEMPERATURE.fullmatch(name))
+
+
+def split_selection(name: str) -> tuple[str, str]:
+    """Splits ``tdro/top-0.7`` into what is selected from and the selection, or an empty text."""
+    base, slash, selection = name.rpartition("/")
+    return (base, selection) if slash and is_top(selection) else (name, "")
+
+
+class CompareSettings(Settings):
+    """What ``tdro compare`` compares.
+
+    Attributes:
+        mixtures: Each ``uniform``, ``proportional``, ``temperature-T`` (or ``temperature: T``), a
+            mixture file, or a learning method; with ``/top-FRACTION`` behind it, the selection of
+            its heaviest tasks. Also ``uniform-longer``, trained longer by what the recipe's own
+            method costs, and ``soup``, the plain average of the experts of ``merge-search``.
+            Other methods than the recipe's take its settings of learning (see
+            ``LearningSettings.with_method``).
+        seeds: Repetitions, from the recipe's seed on; data splits, models and draws all differ.
+        budgets: Shares of the training steps with which each mixture is trained; 1 is always
+            among them.
+        keep_models: Keep the retrievers when they have their scores; without, one is trained
+            again when a further benchmark asks for it.
+    """
+
+    mixtures: tuple[str, ...] = (
+        "uniform",
+        "uniform-longer",
+        "proportional",
+        "temperature-0.5",
+        "tdro-pooled",
+        "tdro-pooled/top-0.7",
+    )
+    seeds: PositiveInt = 3
+    budgets: tuple[float, ...] = (1.0,)
+    keep_models: bool = True
+
+    @field_validator("mixtures", mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Turns ``{temperature: 0.5}`` and ``{method: tdro, top: 0.7}`` into names."""
+        if not isinstance(values, list | tuple):
+            return values
+        return tuple(_entry_name(value) for value in values)
+
+    @field_validator("mixtures")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        named = ("uniform", "uniform-longer", "proportional", "soup", *LEARNERS)
+        for name in names:
+            base, selection = split_selection(name)
+            if not (base in named or is_temperature(base) or base.endswith(".json")):
+                near = difflib.get_close_matches(base, (*named, "temperature-0.5"), 1, 0.0)[0]
+                raise ValueError(f"{name!r} is no mixture; the nearest is {near!r}")
+            if selection and base in ("uniform", "uniform-longer", "soup"):
+                raise ValueError(f"{name!r}: there is nothing to select from {base!r}")
+            if names.count(name) > 1:
+                raise ValueError(f"the mixture {name!r} is named twice")
+        # What every other mixture is compared with.
+        return names if "uniform" in names else ("uniform", *names)
+
+    @field_validator("budgets")
+    @classmethod
+    def _shares(cls, budgets: tuple[float, ...]) -> tuple[float, ...]:
+        for budget in budgets:
+            if not 0 < budget <= 1:
+                raise ValueError(
+                    f"a budget is a share of the steps above 0 and at most 1, not {budget}"
+                )
+        return tuple(sorted({1.0, *budgets}, reverse=True))
+
+
+def _entry_name(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    selection = f"/top-{value['top']}" if "top" in value else ""
+    rest = {key: item for key, item in value.items() if key != "top"}
+    match rest:
+        case {"temperature": power, **others} if not others:
+            return f"temperature-{power}{selection}"
+        case {"method": name, **others} if not others:
+            return f"{name}{selection}"
+        case {"file": name, **others} if not others:
+            return f"{name}{selection}"
+    raise ValueError(f"a mixture is a name, or one of temperature, method and file, not {value}")

@@ -1,0 +1,48 @@
+"""Low-rank adapters, by peft: added before training, then kept apart or added to the weights."""
+
+import tempfile
+from pathlib import Path
+
+from sentence_transformers import SentenceTransformer
+from transformers import set_seed
+
+from tdro.errors import require
+from tdro.settings import LoraSettings
+
+
+def add_adapters(model: SentenceTransformer, settings: LoraSettings, seed: int) -> None:
+    """Freezes a model and gives each of its linear layers an adapter to train.
+
+    Args:
+        model: A model with transformer layers.
+        settings: Rank, alpha and dropout.
+        seed: Seed of the adapters' first values.
+
+    Raises:
+        InputError: peft is not installed.
+    """
+    peft = require("peft", "lora")
+    set_seed(seed)
+    model.add_adapter(
+        peft.LoraConfig(
+            r=settings.rank,
+            lora_alpha=settings.alpha,
+            lora_dropout=settings.dropout,
+            target_modules="all-linear",
+        )
+    )
+
+
+def merged(adapted: SentenceTransformer, base: Path) -> SentenceTransformer:
+    """Returns a model whose weights hold what the adapters of another have learned.
+
+    Args:
+        adapted: The model with adapters.
+        base: Folder of the model that they were added to.
+    """
+    peft = require("peft", "lora")
+    model = SentenceTransformer(str(base), local_files_only=True)
+    with tempfile.TemporaryDirectory() as folder:
+        adapted.save(folder)
+        peft.PeftModel.from_pretrained(model.transformers_model, folder).merge_and_unload()
+    return model
