@@ -137,7 +137,7 @@ def test_checkpointed_activations_change_nothing_but_rounding(learn, tiny_llm):
         learn(str(on), proxy=proxy, eta=0.5, gradient_checkpointing=on)
         for on, proxy in zip((False, True), proxies, strict=True)
     )
-    assert proxies[1][0].auto_model.is_gradient_checkpointing
+    assert proxies[1][0].auto_model.is_activation_checkpointing
     assert checkpointed.trajectory.state.weights == pytest.approx(
         plain.trajectory.state.weights, abs=1e-6
     )
