@@ -309,12 +309,11 @@ def test_judging_encodes_each_query_and_document_once(finished, tmp_path):
 def test_nothing_else_encodes_or_reads(finished):
     _, counts = finished
     assert {label for label, mine in counts.items() if mine.encodes} == {
-        *("proxy encoder", "reference", "reference losses", "mixture", "model encoder"),
+        *("model encoder", "reference", "reference losses", "mixture"),
         *("retriever uniform", "retriever learned", "scores of uniform", "scores of learned"),
     }
-    for label in ("proxy encoder", "model encoder"):
-        assert counts[label].trained.texts == 0
-        assert counts[label].inferred.texts <= CARD_TEXTS
+    assert counts["model encoder"].trained.texts == 0
+    assert counts["model encoder"].inferred.texts <= CARD_TEXTS
     assert counts[""].read == 0
 
 
