@@ -16,8 +16,6 @@ from tdro.plan import make_plan
 from tdro.settings import EncoderSettings, LearningSettings, LoraSettings, TrainingSettings
 from tdro.training import train
 
-pytest.importorskip("peft")
-
 TEXTS = ["alpha beta gamma", "a line of some other words"]
 LORA = {"rank": 4, "alpha": 8.0}
 
@@ -31,13 +29,13 @@ def start(tiny_llm, tmp_path):
 
 @pytest.fixture
 def trained(training_tasks, start, tmp_path):
-    def run(name, tick=lambda *told: None, **options):
+    def run(name, tick=lambda *told: None, encoder=start, **options):
         given = {"steps": 6, "batch_size": 8, "learning_rate": 0.01, "save_every": 2, **options}
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         train(
             name,
-            start,
+            encoder,
             training_tasks,
             Mixture({"alpha": 0.5, "beta": 0.5}),
             TrainingSettings(lora=LoraSettings(**LORA), **given),
@@ -63,6 +61,13 @@ def test_the_adapters_kept_apart_and_added_to_the_weights_are_one_model(trained,
     assert merged.keys() == before.keys()
     linear = {name for name in merged if not merged[name].equal(before[name])}
     assert linear == {name for name in merged if "_proj" in name}
+
+
+def test_adapters_are_found_from_any_folder(trained, start, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    apart = trained("apart", encoder=start.relative_to(tmp_path), save_adapter=True)
+    monkeypatch.chdir("/")
+    assert SentenceTransformer(str(apart)).encode(TEXTS).shape == (2, 32)
 
 
 class StopError(Exception):

@@ -3,8 +3,8 @@
 Trains retrievers with random mixtures around the uniform one, in pairs z and -z of log-weights,
 and fits the score of each task's hold-out to the logarithm of its own weight. Where scores grow
 with the logarithm of the rows, the best mixture is in proportion to these slopes. It has seen the
-hold-outs, so it is no method but a bound on what a method can reach; it is trained with other seeds
-and compared with the uniform mixture. Usage: python benchmarks/mixtures/response.py RECIPE
+hold-outs, so it is no method but tells about how much there is to win; it is trained with other
+seeds and compared with the uniform mixture. Usage: python benchmarks/mixtures/response.py RECIPE
 [--work FOLDER] [--json FILE], RECIPE one that `tdro compare` takes.
 """
 

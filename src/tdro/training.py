@@ -84,7 +84,8 @@ def train(
         FloatingPointError: The loss is not finite.
         InputError: A task cannot be drawn from.
     """
-    model = SentenceTransformer(str(encoder), local_files_only=True)
+    # Adapters that are saved apart name the folder of the model they belong to.
+    model = SentenceTransformer(str(encoder.resolve()), local_files_only=True)
     # For the examples of a model card the trainer would read thousands of rows one by one.
     model.model_card_data.generate_widget_examples = False
     if settings.lora is not None:

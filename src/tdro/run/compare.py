@@ -106,11 +106,12 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
             the directory.
     """
     check_trackers(recipe)
+    entries = entries_of(recipe)
     with alone(root):
         write_text(root / RECIPE_FILE, recipe.to_yaml())
         scores, costs = [], []
         for seed in recipe.compared_seeds:
-            found, spent = _one_seed(recipe, root, seed, console)
+            found, spent = _one_seed(recipe, entries, root, seed, console)
             column = pa.array([seed] * len(found), pa.int64())
             scores.append(found.append_column("seed", column))
             costs += [{"seed": seed, **line} for line in spent]
@@ -146,7 +147,7 @@ def compare_seed(recipe: Recipe, root: Path, seed: int, console: Console) -> Non
             f"The comparison has the seeds {seeds[0]} to {seeds[-1]}, not {seed}: "
             "set seed and compare.seeds in the recipe."
         )
-    _one_seed(recipe, root, seed, console)
+    _one_seed(recipe, entries_of(recipe), root, seed, console)
     console.print(f"Seed {seed} is done; the tables are written without --seed.", highlight=False)
 
 
@@ -157,9 +158,8 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _one_seed(
-    recipe: Recipe, root: Path, seed: int, console: Console
+    recipe: Recipe, entries: Sequence[Entry], root: Path, seed: int, console: Console
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
-    entries = entries_of(recipe)
     shared = RunDirectory(root, console, shared=True)
     console.rule(f"seed {seed}")
     with alone(root / f"seed-{seed}"):
