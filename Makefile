@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/tdro demo --output runs/demo
 
 test: $(READY) lint
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(READY)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow"

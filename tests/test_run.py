@@ -118,6 +118,9 @@ def test_realised_shares_are_within_a_batch_of_the_weights(finished):
 
 def test_a_second_run_repeats_nothing(recipe_file, finished):
     before = manifests(finished)
+    # Copied anew or moved, a benchmark is the same as long as it holds the same.
+    for file in (recipe_file.parent / "outside").rglob("*.jsonl"):
+        file.touch()
     said = run(recipe_file, finished)
     assert manifests(finished) == before
     assert "to be done" not in said

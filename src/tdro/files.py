@@ -31,6 +31,12 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def content_digest(path: Path) -> str:
+    """Returns a short SHA-256 of what a file holds, wherever it lies and however old it is."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file at once: readers see the old text or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,13 +12,13 @@ from tdro.errors import InputError
 from tdro.evaluation.benchmark import Benchmark, load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.evaluation.scores import SCORES_FILE, check_metrics
-from tdro.files import digest, file_name
+from tdro.files import content_digest, digest, file_name
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
 from tdro.run.context import Context, contents
 from tdro.settings import EncoderSettings
-from tdro.stages import Stage, file_identity, fingerprint_of
+from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask
 
 _HOLDOUTS = {
@@ -155,6 +155,6 @@ def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Pat
 
 def _outside(entry: BenchmarkEntry) -> Judge:
     files = sorted(path for path in entry.path.rglob("*") if path.is_file())
-    found = {path.relative_to(entry.path).as_posix(): file_identity(path) for path in files}
+    found = {path.relative_to(entry.path).as_posix(): content_digest(path) for path in files}
     benchmark = load_benchmark(entry.path, name=entry.name, instruction=entry.instruction)
     return Judge(benchmark, {"files": digest(found), "instruction": benchmark.instruction})
