@@ -26,4 +26,8 @@ def test_a_resumed_stage_counts_what_it_did_itself(monkeypatch):
     console = Console(record=True, width=100)
     with progress.stage_progress(console, "reference") as tick:
         tick(41, 61, 2.0)
-    assert console.export_text().strip() == "reference: 41/61, loss 2.0000, 0.1/s, 400 s left"
+        tick(43, 61, 1.0)
+    assert [line.strip() for line in console.export_text().splitlines()] == [
+        "reference: 41/61, loss 2.0000",
+        "reference: 43/61, loss 1.0000, 0.1/s, 180 s left",
+    ]

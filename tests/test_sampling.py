@@ -181,3 +181,25 @@ def test_a_task_that_cannot_fill_one_batch_without_duplicates_ends_in_a_sentence
     factory = Mixture.uniform(["a"]).batch_sampler(["a"], batches=3)
     with pytest.raises(InputError, match="'a' gives no batch"):
         list(factory(ConcatDataset([alike]), [child]))
+
+
+def blocks(*sizes):
+    numbers = np.repeat(np.arange(len(sizes)), sizes)
+    return Dataset.from_dict({"block": numbers, "row": np.arange(len(numbers))})
+
+
+def test_processes_together_get_the_batch_of_one(monkeypatch):
+    whole = list(sampling.BlockBatchSampler(blocks(8, 8, 5), batch_size=8, drop_last=False))
+    monkeypatch.setattr(sampling, "get_world_size", lambda: 2)
+    sampler = sampling.BlockBatchSampler(blocks(8, 8, 5), batch_size=4, drop_last=False)
+    cut = list(sampler)
+    assert len(sampler) == len(cut) == 6
+    assert [left + right for left, right in zip(cut[::2], cut[1::2], strict=True)][:2] == whole[:2]
+    # Both get the same number of rows: of five, one is left out.
+    assert cut[4:] == [[16, 17], [18, 19]]
+
+
+def test_a_batch_too_small_for_the_processes_is_told_of_before_the_first_step(monkeypatch):
+    monkeypatch.setattr(sampling, "get_world_size", lambda: 4)
+    with pytest.raises(InputError, match="3 rows only, fewer than the 4 processes"):
+        sampling.BlockBatchSampler(blocks(8, 3), batch_size=2, drop_last=False)

@@ -9,6 +9,7 @@ import typer
 
 from tdro.errors import InputError
 from tdro.files import COSTS_FILE
+from tdro.processes import FirstFailed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -198,6 +199,12 @@ def _console() -> "Console":
     return Console()
 
 
+def _tell(error: Exception) -> None:
+    rank = os.environ.get("RANK", "0")
+    who = "tdro" if rank == "0" else f"tdro (process {rank})"
+    typer.echo(f"{who}: {error}", err=True)
+
+
 def main() -> None:
     """Runs the command line; bad input ends with one sentence and exit code 2."""
     # The libraries' own bars would run through ours; tqdm reads this when it is imported.
@@ -205,10 +212,12 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        typer.echo(f"tdro: {error}", err=True)
+        _tell(error)
         sys.exit(2)
     except FloatingPointError as error:
-        typer.echo(f"tdro: {error}", err=True)
+        _tell(error)
+        sys.exit(1)
+    except FirstFailed:
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("tdro: stopped; the same command goes on from here.", err=True)

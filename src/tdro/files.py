@@ -8,10 +8,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tdro.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # What the reference knows of each task; named here since who reads it need not import torch.
 BY_TASK_FILE = "by_task.parquet"
@@ -48,6 +51,16 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: object) -> None:
     """Writes a value as indented JSON, at once (see :func:`write_text`)."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, table: "pa.Table") -> None:
+    """Writes a Parquet file at once (see :func:`write_text`)."""
+    # Here, since `tdro --help` imports this module and has no table to write.
+    import pyarrow.parquet as pq
+
+    partial = path.with_name(f".{path.name}.partial")
+    pq.write_table(table, partial)
+    partial.replace(path)
 
 
 def read_json(path: Path) -> Any:

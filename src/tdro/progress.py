@@ -66,7 +66,8 @@ class _Lines:
     def __call__(self, done: int, total: int, loss: float | None) -> None:
         now = time.monotonic()
         if self.first is None:
-            self.first = done - 1
+            # How much of this an earlier, killed attempt did is not known.
+            self.first, self.started = done, now
         elif done < self.done:
             # A second thing to count, begun after the last call.
             self.first, self.started = 0, self.called
@@ -74,10 +75,8 @@ class _Lines:
         if now - self.last < _LINE_EVERY_SECONDS:
             return
         self.last = now
-        speed = (done - self.first) / max(now - self.started, 1e-9)
-        left = (total - done) / speed
         told = "" if loss is None else f", loss {loss:.4f}"
-        self.console.print(
-            f"  {self.label}: {done}/{total}{told}, {speed:.1f}/s, {left:.0f} s left",
-            highlight=False,
-        )
+        if done > self.first:
+            speed = (done - self.first) / max(now - self.started, 1e-9)
+            told += f", {speed:.1f}/s, {(total - done) / speed:.0f} s left"
+        self.console.print(f"  {self.label}: {done}/{total}{told}", highlight=False)

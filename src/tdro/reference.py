@@ -17,6 +17,7 @@ from tdro.counting import counted_tokens, tokens_of, with_tokens
 from tdro.encoder import TokenBatch, autocast
 from tdro.files import BY_TASK_FILE
 from tdro.plan import Plan, make_plan
+from tdro.processes import Processes
 from tdro.progress import Tick
 from tdro.row_loss import row_losses
 from tdro.tasks.task import Task
@@ -50,11 +51,13 @@ def score_plan(
     chunk_tokens: int,
     precision: str,
     tick: Tick,
+    processes: Processes | None = None,
 ) -> int:
     """Writes the reference loss of every planned row to ``directory/losses.parquet``.
 
     Rows are scored task by task, so that a passage shown to many queries is embedded once a
-    window. Each finished window is kept as a file of its own: a killed call goes on from there.
+    window. Each finished window is kept as a file of its own: a killed call goes on from there, and
+    several processes share the windows out.
 
     Args:
         shares: Which reference scores which rows; together all rows of the plan.
@@ -65,11 +68,13 @@ def score_plan(
         chunk_tokens: Bounds memory (see ``row_losses``).
         precision: See ``EncoderSettings``.
         tick: Called with rows done, rows in all and the window's mean loss.
+        processes: The processes that score together; the first puts the windows together.
 
     Returns:
         Tokens that went through the references, in the windows of killed calls too.
     """
-    done, total = 0, len(plan.task_of)
+    processes = processes or Processes()
+    done, total, window = 0, len(plan.task_of), 0
     for number, share in enumerate(shares):
         share.model.eval()
         within = np.lexsort((plan.row_of[share.places], plan.task_of[share.places]))
@@ -77,8 +82,9 @@ def score_plan(
         for start in range(0, len(order), _WINDOW):
             places = order[start : start + _WINDOW]
             done += len(places)
+            window += 1
             part = directory / f"window-{number}-{start:012d}.parquet"
-            if part.is_file():
+            if window % processes.count != processes.rank or part.is_file():
                 continue
             with (
                 torch.inference_mode(),
@@ -91,6 +97,12 @@ def score_plan(
             pq.write_table(with_tokens(table, count.take()), unfinished)
             unfinished.replace(part)
             tick(done, total, float(losses.mean()))
+    processes.wait()
+    return processes.once(lambda: _put_together(directory))
+
+
+def _put_together(directory: Path) -> int:
+    """Writes the losses of all windows in the order of the plan and returns their tokens."""
     parts = sorted(directory.glob("window-*.parquet"))
     windows = [pq.read_table(part) for part in parts]
     if windows:

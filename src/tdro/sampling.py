@@ -19,20 +19,36 @@ from tdro.errors import InputError
 
 
 class BlockBatchSampler(DefaultBatchSampler):
-    """Yields the rows of a dataset in order, one batch for each value of its ``block`` column."""
+    """Yields the rows of a dataset in order, one batch for each value of its ``block`` column.
+
+    With N processes a block is cut into N equal batches that follow each other: together they are
+    the batch of one process, but for up to N - 1 rows of a block that N does not divide.
+
+    Raises:
+        InputError: A block has fewer rows than there are processes.
+    """
 
     def __init__(self, dataset: Dataset, **options: Any) -> None:
         options.pop("valid_label_columns", None)
         super().__init__(dataset, **options)
         blocks = dataset.with_format("numpy")["block"][:]
         self._bounds = np.flatnonzero(np.diff(blocks, prepend=-1, append=-1)).tolist()
+        self._processes = get_world_size()
+        fewest = min(np.diff(self._bounds), default=self._processes)
+        if fewest < self._processes:
+            raise InputError(
+                f"A task fills a batch of {fewest} rows only, fewer than the {self._processes} "
+                "processes: use fewer processes or leave out the smallest task."
+            )
 
     def __iter__(self) -> Iterator[list[int]]:
         for start, end in itertools.pairwise(self._bounds):
-            yield list(range(start, end))
+            share = (end - start) // self._processes
+            for first in range(start, start + share * self._processes, share):
+                yield list(range(first, first + share))
 
     def __len__(self) -> int:
-        return len(self._bounds) - 1
+        return (len(self._bounds) - 1) * self._processes
 
 
 def _read_together(dataset: ConcatDataset[Any], rows: list[int]) -> list[Any]:
@@ -92,6 +108,9 @@ class MixtureBatchSampler(MultiDatasetDefaultBatchSampler):
         self.names = tuple(names)
         self.weights = tuple(weights)
         self.batches = batches if batches is not None else sum(map(len, batch_samplers))
+        if get_world_size() > 1:
+            # Given a size, accelerate passes over batches that are shorter.
+            self.batch_size = None  # type: ignore[assignment]
         if all(hasattr(part, "__getitems__") for part in dataset.datasets):
             # A loader asks a ConcatDataset for one row at a time, and a row of a mapped dataset
             # costs as much to look up as a batch; it asks once where this method is there.

@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from tdro.files import digest, locked, publish, read_json, write_json
+from tdro.processes import Processes
 from tdro.progress import Tick, stage_progress
 
 MANIFEST_FILE = "manifest.json"
 PROFILE_FOLDER = "profile"
 _TURN_FILE = ".turn.lock"
+_INPUTS_FILE = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Stage:
         inputs: All that the result depends on, as JSON values.
         work: Does it in the directory it is given and returns counts for the record. It may find
             there what a killed attempt with the same inputs left.
+        together: Every process of the run takes part; otherwise the first does it alone.
     """
 
     label: str
     directory: str
     inputs: Mapping[str, Any]
     work: Callable[[Path, Tick], dict[str, Any]]
+    together: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -50,12 +54,20 @@ class RunDirectory:
         root: The directory; made when missing.
         console: Where to say what is done and why.
         profile: Also trace where the time of a stage goes (see ``tdro.profile``).
-        shared: Other processes may complete stages here at the same time.
+        shared: Other runs may complete stages here at the same time.
+        processes: The processes of this run.
     """
 
     def __init__(
-        self, root: Path, console: Console, *, profile: bool = False, shared: bool = False
+        self,
+        root: Path,
+        console: Console,
+        *,
+        profile: bool = False,
+        shared: bool = False,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = processes or Processes()
         self.root = root
         self.console = console
         self.profile = profile
@@ -73,17 +85,33 @@ class RunDirectory:
         if (stage.directory, stage.fingerprint) in self._seen:
             return target
         self._seen.add((stage.directory, stage.fingerprint))
-        turn = locked(self.root / _TURN_FILE, wait=True) if self.shared else nullcontext()
-        with turn:
+        held = self.shared and self.processes.first
+        with locked(self.root / _TURN_FILE, wait=True) if held else nullcontext():
             return self._complete(stage, target)
 
     def _complete(self, stage: Stage, target: Path) -> Path:
+        processes = self.processes
+        partial = target.with_name(f".{target.name}.partial")
+        if not processes.once(lambda: self._begin(stage, target, partial)):
+            return target
+        started = time.monotonic()
+        with stage_progress(self.console, stage.label) as tick:
+            if stage.together:
+                facts = self._work(stage, partial, tick)
+            else:
+                facts = processes.once(lambda: self._work(stage, partial, tick))
+        processes.wait()
+        seconds = time.monotonic() - started
+        processes.once(lambda: self._end(stage, target, partial, facts, seconds))
+        return target
+
+    def _begin(self, stage: Stage, target: Path, partial: Path) -> bool:
+        """Makes room for a stage that has to be done, and tells whether it has to."""
         reason = self._why(stage, target)
         if reason is None:
             self._say(f"[dim]{escape(stage.label)}: done before[/dim]")
-            return target
-        partial = target.with_name(f".{target.name}.partial")
-        known = partial / "inputs.json"
+            return False
+        known = partial / _INPUTS_FILE
         if partial.exists() and not (
             known.is_file() and digest(read_json(known)) == stage.fingerprint
         ):
@@ -92,11 +120,13 @@ class RunDirectory:
         self._say(f"{escape(stage.label)}: {escape(reason)}{resumed}")
         partial.mkdir(parents=True, exist_ok=True)
         write_json(known, dict(stage.inputs))
-        started = time.monotonic()
-        with stage_progress(self.console, stage.label) as tick:
-            facts = self._work(stage, partial, tick)
-        seconds = time.monotonic() - started
-        known.unlink()
+        return True
+
+    def _end(
+        self, stage: Stage, target: Path, partial: Path, facts: dict[str, Any], seconds: float
+    ) -> None:
+        """Writes the manifest of a stage and gives its folder its final name."""
+        (partial / _INPUTS_FILE).unlink()
         manifest = {
             "stage": stage.label,
             "fingerprint": stage.fingerprint,
@@ -109,20 +139,20 @@ class RunDirectory:
         publish(partial, target)
         counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in facts.items())
         self._say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
-        return target
 
     def is_done(self, stage: Stage) -> bool:
         """Tells whether a stage was finished with these very inputs."""
-        return self._why(stage, self.root / stage.directory) is None
+        target = self.root / stage.directory
+        return self.processes.once(lambda: self._why(stage, target) is None)
 
     def undo(self, directory: Path) -> None:
         """Makes a finished stage one that is to be done."""
         place = directory.relative_to(self.root).as_posix()
         self._seen = {seen for seen in self._seen if seen[0] != place}
-        (directory / MANIFEST_FILE).unlink()
+        self.processes.once((directory / MANIFEST_FILE).unlink)
 
     def _work(self, stage: Stage, partial: Path, tick: Tick) -> dict[str, Any]:
-        if not self.profile:
+        if not (self.profile and self.processes.first):
             return stage.work(partial, tick)
         from tdro.profile import profiled
 

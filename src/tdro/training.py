@@ -32,6 +32,7 @@ from transformers import PrinterCallback, TrainerCallback
 from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
+from tdro.errors import InputError
 from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
 from tdro.lora import add_adapters, merged
 from tdro.mixture import Mixture
@@ -39,6 +40,7 @@ from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.sampling import BlockBatchSampler
 from tdro.settings import LearningSettings, TrainingSettings
+from tdro.sharded import whole_model
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
@@ -62,7 +64,8 @@ def train(
     """Trains an embedding model with InfoNCE over in-batch and hard negatives.
 
     One task a batch, tasks dealt by the mixture. A killed call goes on from its last checkpoint
-    in ``directory`` and ends with the same model.
+    in ``directory`` and ends with the same model. Several processes take equal parts of each batch,
+    with the passages of all as negatives, and the first one writes.
 
     Args:
         name: Name of what is trained, for the record.
@@ -82,14 +85,10 @@ def train(
 
     Raises:
         FloatingPointError: The loss is not finite.
-        InputError: A task cannot be drawn from.
+        InputError: A task cannot be drawn from, or a batch cannot be dealt equally to processes.
     """
-    # Adapters that are saved apart name the folder of the model they belong to.
-    model = SentenceTransformer(str(encoder.resolve()), local_files_only=True)
-    # For the examples of a model card the trainer would read thousands of rows one by one.
-    model.model_card_data.generate_widget_examples = False
-    if settings.lora is not None:
-        add_adapters(model, settings.lora, seed)
+    start = partial(_start, encoder, settings, seed)
+    model = start()
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))
@@ -108,25 +107,33 @@ def train(
         run_name=name,
         report_to=report_to,
     )
+    processes = arguments.world_size
+    arguments.per_device_train_batch_size = _rows_of_a_process(settings.batch_size, processes)
     arguments.batch_sampler = BlockBatchSampler
-    arguments.multi_dataset_batch_sampler = mixture.batch_sampler(data, batches=settings.steps)
+    arguments.multi_dataset_batch_sampler = mixture.batch_sampler(
+        data, batches=settings.steps * processes
+    )
     arguments.router_mapping = {"anchor": "query", "positive": "document"}
     arguments.router_mapping |= dict.fromkeys(_negative_names(settings.negatives), "document")
     trainer = SentenceTransformerTrainer(
         model=model,
         args=arguments,
         train_dataset=DatasetDict(data),
-        loss=_loss(model, settings),
+        loss=_loss(model, settings, across=processes > 1),
         callbacks=[Ticking(tick)],
     )
     tokens = run_trainer(trainer, directory)
-    if settings.lora is not None and not settings.save_adapter:
-        model = merged(model, encoder)
-    model.save(str(directory / MODEL_FOLDER))
+    model = whole_model(trainer, start)
     # A task whose weight earned it no batch had one drawn all the same; it was not trained on.
     rows = [
         len(data[task.name]) if count else 0 for task, count in zip(tasks, batches, strict=True)
     ]
+    facts = {"steps": settings.steps, "rows": sum(rows), "tokens": tokens}
+    if not trainer.is_world_process_zero():
+        return facts
+    if settings.lora is not None and not settings.save_adapter:
+        model = merged(model, encoder)
+    model.save(str(directory / MODEL_FOLDER))
     record = {
         "retriever": name,
         "tasks": [task.name for task in tasks],
@@ -140,7 +147,26 @@ def train(
         for task, count in zip(tasks, batches, strict=True)
     ]
     pq.write_table(pa.table({"rows": trained}), directory / TRAINED_ROWS_FILE)
-    return {"steps": settings.steps, "rows": sum(rows), "tokens": tokens}
+    return facts
+
+
+def _start(encoder: Path, settings: TrainingSettings, seed: int) -> SentenceTransformer:
+    # Adapters that are saved apart name the folder of the model they belong to.
+    model = SentenceTransformer(str(encoder.resolve()), local_files_only=True)
+    # For the examples of a model card the trainer would read thousands of rows one by one.
+    model.model_card_data.generate_widget_examples = False
+    if settings.lora is not None:
+        add_adapters(model, settings.lora, seed)
+    return model
+
+
+def _rows_of_a_process(batch_size: int, processes: int) -> int:
+    if batch_size % processes:
+        raise InputError(
+            f"The batch size of a training is {batch_size}: with {processes} processes it must be "
+            f"a multiple of {processes}."
+        )
+    return batch_size // processes
 
 
 def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
@@ -185,8 +211,14 @@ def _negative_names(count: int) -> list[str]:
     return [f"negative_{number}" for number in range(1, count + 1)]
 
 
-def _loss(model: SentenceTransformer, settings: TrainingSettings) -> torch.nn.Module:
-    options: dict[str, Any] = {"scale": 1 / settings.temperature, "similarity_fct": float32_cosine}
+def _loss(
+    model: SentenceTransformer, settings: TrainingSettings, *, across: bool
+) -> torch.nn.Module:
+    options: dict[str, Any] = {
+        "scale": 1 / settings.temperature,
+        "similarity_fct": float32_cosine,
+        "gather_across_devices": across,
+    }
     if settings.mini_batch_size is None:
         return MultipleNegativesRankingLoss(model, **options)
     return CachedMultipleNegativesRankingLoss(
@@ -227,6 +259,9 @@ def training_arguments(
         warmup_steps=settings.warmup,
         lr_scheduler_type="cosine_with_min_lr",
         lr_scheduler_kwargs={"min_lr_rate": 0.1},
+        # Processes may make different numbers of forward passes, and no model here has buffers that
+        # training changes.
+        ddp_broadcast_buffers=False,
         activation_checkpointing=settings.gradient_checkpointing,
         # The reentrant kind would drop the gradients of embeddings that are looked up outside.
         activation_checkpointing_kwargs={"use_reentrant": False},
@@ -283,6 +318,9 @@ class _CompleteCheckpoints(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Writes the mark."""
+        # Each process has saved its part: of the optimizer, of its random numbers.
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
 

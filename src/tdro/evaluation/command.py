@@ -12,6 +12,7 @@ from tdro.errors import InputError
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.judge import judge
 from tdro.evaluation.scores import check_metrics, render_scores
+from tdro.processes import joined
 from tdro.progress import stage_progress
 from tdro.prompts import query_prompt
 from tdro.training import quiet_libraries
@@ -49,17 +50,20 @@ def evaluate_model(
         raise InputError(f"The model {name_or_path!r} cannot be loaded: {reason}") from None
     given = dict.fromkeys((benchmark.name for benchmark in benchmarks), query_prompt(instruction))
     name = Path(name_or_path).name
-    with tempfile.TemporaryDirectory() as temporary, stage_progress(console, name) as tick:
-        judged = judge(
-            name,
-            model,
-            benchmarks,
-            Path(temporary),
-            prompts=given if instruction else model.prompts,
-            metrics=metrics,
-            precision="auto",
-            tick=tick,
-        )
-        if output is not None:
+    with joined() as processes, tempfile.TemporaryDirectory() as temporary:
+        console = processes.speaking(console)
+        with stage_progress(console, name) as tick:
+            judged = judge(
+                name,
+                model,
+                benchmarks,
+                Path(temporary),
+                prompts=given if instruction else model.prompts,
+                metrics=metrics,
+                precision="auto",
+                tick=tick,
+                processes=processes,
+            )
+        if output is not None and processes.first:
             shutil.copytree(temporary, output, dirs_exist_ok=True)
-    console.print(render_scores(judged.scores, baseline=name))
+        console.print(render_scores(judged.scores, baseline=name))

@@ -21,6 +21,7 @@ from tdro.evaluation.scores import (
 )
 from tdro.evaluation.search import search
 from tdro.files import file_name
+from tdro.processes import Processes
 from tdro.progress import Tick
 
 
@@ -59,6 +60,7 @@ def judge(
     metrics: Sequence[str] = METRICS,
     precision: str,
     tick: Tick,
+    processes: Processes | None = None,
 ) -> Judged:
     """Judges a retriever; a benchmark that a killed call finished is not judged again.
 
@@ -71,15 +73,17 @@ def judge(
         metrics: By their names in ir_measures.
         precision: See ``EncoderSettings``.
         tick: Called with documents done and documents in all.
+        processes: The processes that judge together; the first writes.
 
     Returns:
         The scores and what they took.
     """
     total = sum(len(benchmark.documents) for benchmark in benchmarks)
-    done, tables = 0, []
+    processes = processes or Processes()
+    done = 0
     for benchmark in benchmarks:
         part = directory / f"{file_name(benchmark.name)}.parquet"
-        if not part.is_file():
+        if not processes.once(part.is_file):
             with autocast(model, precision), counted_tokens(model) as count:
                 found = search(
                     model,
@@ -87,14 +91,24 @@ def judge(
                     prompt=prompts.get(benchmark.name),
                     top_k=search_depth(metrics),
                     progress=_Counted(tick, done, total),
+                    processes=processes,
                 )
-            run_file = directory / f"{file_name(benchmark.name)}.trec"
-            write_run(run_file, found, file_name(name))
-            table = score_table([(name, benchmark, score(benchmark, found, metrics))])
-            pq.write_table(with_tokens(table, count.take()), part.with_suffix(".partial"))
-            part.with_suffix(".partial").replace(part)
+            tokens = sum(processes.gathered(count.take()))
+            if processes.first:
+                run_file = directory / f"{file_name(benchmark.name)}.trec"
+                write_run(run_file, found, file_name(name))
+                table = score_table([(name, benchmark, score(benchmark, found, metrics))])
+                pq.write_table(with_tokens(table, tokens), part.with_suffix(".partial"))
+                part.with_suffix(".partial").replace(part)
         done += len(benchmark.documents)
-        tables.append(pq.read_table(part))
+    return processes.once(lambda: _put_together(benchmarks, directory))
+
+
+def _put_together(benchmarks: Sequence[Benchmark], directory: Path) -> Judged:
+    tables = [
+        pq.read_table(directory / f"{file_name(benchmark.name)}.parquet")
+        for benchmark in benchmarks
+    ]
     scores = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     pq.write_table(scores, directory / SCORES_FILE)
     for benchmark in benchmarks:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import Benchmark
+from tdro.processes import Processes
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -28,12 +29,14 @@ def search(
     top_k: int = 100,
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
+    processes: Processes | None = None,
 ) -> dict[str, dict[str, float]]:
     """Finds the documents with the highest cosine similarity to each query.
 
     Documents are encoded and scored chunk by chunk, so that memory holds the best ``top_k`` of each
     query and one chunk, whatever the size of the corpus. Scores are float32; equal scores keep the
-    order of the corpus.
+    order of the corpus. Of several processes each takes every n-th chunk, and the first merges what
+    they found: the result is that of one process.
 
     Args:
         model: The retriever.
@@ -42,9 +45,11 @@ def search(
         top_k: Number of documents to keep for each query.
         batch_size: Number of texts encoded at a time.
         progress: Called with the number of documents done and the number of all documents.
+        processes: The processes that search together.
 
     Returns:
-        The score of each found document by its id, best first, by query id.
+        The score of each found document by its id, best first, by query id; nothing in processes
+        other than the first.
 
     Raises:
         InputError: The model gives an embedding that is not finite.
@@ -62,7 +67,9 @@ def search(
     )
     documents = benchmark.documents
     nearest = Nearest(queries, top_k)
-    for start in range(0, len(documents), _DOCUMENTS_PER_CHUNK):
+    processes = processes or Processes()
+    stride = processes.count * _DOCUMENTS_PER_CHUNK
+    for start in range(processes.rank * _DOCUMENTS_PER_CHUNK, len(documents), stride):
         # encode_document sorts each chunk by length itself.
         texts = documents[start : start + _DOCUMENTS_PER_CHUNK]["text"]
         embeddings = _unit(
@@ -71,10 +78,11 @@ def search(
             ),
             f"a document of {benchmark.name!r}",
         )
-        nearest.add(embeddings)
+        nearest.add(embeddings, start)
         if progress is not None:
             progress(min(start + _DOCUMENTS_PER_CHUNK, len(documents)), len(documents))
-    return _named(*nearest.found(), names, benchmark)
+    parts = processes.gathered(nearest.keys())
+    return _named(*_unpack(_best(parts, top_k)), names, benchmark) if parts else {}
 
 
 class Nearest:
@@ -90,7 +98,6 @@ class Nearest:
     """
 
     def __init__(self, queries: Tensor, top_k: int) -> None:
-        self.added = 0
         self._blocks = [
             _Block(queries[row : row + _QUERIES_PER_BLOCK], top_k)
             for row in range(0, len(queries), _QUERIES_PER_BLOCK)
@@ -98,11 +105,12 @@ class Nearest:
         # One block of scores, written over again: fresh memory costs a page fault every 4 KiB.
         self._room = queries.new_empty(0)
 
-    def add(self, embeddings: Tensor) -> None:
-        """Scores the next documents of the corpus.
+    def add(self, embeddings: Tensor, start: int) -> None:
+        """Scores further documents of the corpus, which come after those added before.
 
         Args:
             embeddings: Unit rows in float32, (documents, width).
+            start: Number of the first of them in the corpus.
         """
         documents = embeddings.to(self._room.device).T
         # The caller may encode under bfloat16 autocast; scores are float32 all the same.
@@ -112,12 +120,15 @@ class Nearest:
                 if len(self._room) < size:
                     self._room = self._room.new_empty(size)
                 scores = self._room[:size].view(len(block.queries), len(embeddings))
-                block.add(torch.mm(block.queries, documents, out=scores), self.added)
-        self.added += len(embeddings)
+                block.add(torch.mm(block.queries, documents, out=scores), start)
+
+    def keys(self) -> Tensor:
+        """Returns the packed best on the CPU, in falling order, (queries, at most top_k)."""
+        return torch.cat([block.merged() for block in self._blocks]).cpu()
 
     def found(self) -> tuple[Tensor, Tensor]:
         """Returns scores and document numbers on the CPU, best first, (queries, at most top_k)."""
-        return _unpack(torch.cat([block.merged() for block in self._blocks]).cpu())
+        return _unpack(self.keys())
 
 
 class _Block:
@@ -167,6 +178,12 @@ class _Block:
             # As many groups as are wanted hold a score this high; few more scores are as high.
             tops = scores[:, : groups * _GROUP].view(-1, _GROUP, groups).amax(dim=1)
         return scores >= tops.topk(self.top_k, dim=1).values[:, -1:]
+
+
+def _best(parts: Sequence[Tensor], top_k: int) -> Tensor:
+    """Merges what several processes found of the same queries, (queries, at most top_k)."""
+    keys = torch.cat(list(parts), dim=1)
+    return keys.topk(min(top_k, keys.shape[1]), dim=1).values if len(parts) > 1 else keys
 
 
 def _places(mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ from tdro.plan import Plan
 from tdro.progress import Tick
 from tdro.row_loss import row_chunks, row_losses
 from tdro.settings import LearningSettings
+from tdro.sharded import refuse_sharded
 from tdro.tasks.task import Task
 from tdro.training import (
     Ticking,
@@ -147,7 +148,8 @@ def mixture_trainer(
 
     Raises:
         InputError: The batch size is no multiple of processes times micro-batches, or the method
-            does not learn from row losses, or peft is not installed and ``lora`` is set.
+            does not learn from row losses, or peft is not installed and ``lora`` is set, or the
+            processes hold parts of the proxy.
         ValueError: The settings leave the learning rate or the temperature open.
     """
     if settings.learning_rate is None or settings.temperature is None:
@@ -176,6 +178,7 @@ def mixture_trainer(
         loss=_Holder(proxy),
         callbacks=[Ticking(tick)],
     )
+    refuse_sharded(trainer)
     trainer.settings = settings
     trainer.temperature = settings.temperature
     everything = RowLosses(reference, reference, plan.task_of, len(plan.tasks))

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from tdro.files import (
     TRAINED_ROWS_FILE,
     file_name,
     read_json,
+    write_table,
     write_text,
 )
 from tdro.mixture import Mixture
+from tdro.processes import Processes, joined
 from tdro.recipe import Recipe
-from tdro.report.comparison import headline, write_comparison
+from tdro.report.comparison import Compared, headline, write_comparison
 from tdro.run.context import Context, open_context, prepare_tasks
 from tdro.run.costs import Cost, learner_cost, training_cost
 from tdro.run.evaluation import (
@@ -107,24 +110,34 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
     """
     check_trackers(recipe)
     entries = entries_of(recipe)
-    with alone(root):
-        write_text(root / RECIPE_FILE, recipe.to_yaml())
-        scores, costs = [], []
+    with joined() as processes, alone(root, processes):
+        console = processes.speaking(console)
+        processes.once(lambda: write_text(root / RECIPE_FILE, recipe.to_yaml()))
+        scores: list[pa.Table] = []
+        costs: list[dict[str, Any]] = []
         for seed in recipe.compared_seeds:
-            found, spent = _one_seed(recipe, entries, root, seed, console)
+            found, spent = _one_seed(recipe, entries, root, seed, console, processes)
             column = pa.array([seed] * len(found), pa.int64())
             scores.append(found.append_column("seed", column))
             costs += [{"seed": seed, **line} for line in spent]
             # After each seed, so that a long comparison shows what it has.
-            _write(root / SCORES_FILE, pa.concat_tables(scores))
-            _write(root / COSTS_FILE, pa.Table.from_pylist(costs))
-            compared, page = write_comparison(root)
-    rows = comparison_rows([*compared.full, *compared.budgets])
-    console.print(render_comparison(rows, compared.metric))
-    for sentence in headline(compared):
-        console.print(sentence, highlight=False, markup=False)
-    console.print(f"Tables and page: {page.parent}", highlight=False, soft_wrap=True, markup=False)
+            write = partial(_write, root, scores, costs)
+            compared, page = processes.once(write)
+        rows = comparison_rows([*compared.full, *compared.budgets])
+        console.print(render_comparison(rows, compared.metric))
+        for sentence in headline(compared):
+            console.print(sentence, highlight=False, markup=False)
+        told = f"Tables and page: {page.parent}"
+        console.print(told, highlight=False, soft_wrap=True, markup=False)
     return page
+
+
+def _write(
+    root: Path, scores: Sequence[pa.Table], costs: Sequence[dict[str, Any]]
+) -> tuple[Compared, Path]:
+    write_table(root / SCORES_FILE, pa.concat_tables(scores))
+    write_table(root / COSTS_FILE, pa.Table.from_pylist(costs))
+    return write_comparison(root)
 
 
 def compare_seed(recipe: Recipe, root: Path, seed: int, console: Console) -> None:
@@ -147,25 +160,27 @@ def compare_seed(recipe: Recipe, root: Path, seed: int, console: Console) -> Non
             f"The comparison has the seeds {seeds[0]} to {seeds[-1]}, not {seed}: "
             "set seed and compare.seeds in the recipe."
         )
-    _one_seed(recipe, entries_of(recipe), root, seed, console)
-    console.print(f"Seed {seed} is done; the tables are written without --seed.", highlight=False)
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    pq.write_table(table, partial)
-    partial.replace(path)
+    with joined() as processes:
+        console = processes.speaking(console)
+        _one_seed(recipe, entries_of(recipe), root, seed, console, processes)
+        told = f"Seed {seed} is done; the tables are written without --seed."
+        console.print(told, highlight=False)
 
 
 def _one_seed(
-    recipe: Recipe, entries: Sequence[Entry], root: Path, seed: int, console: Console
+    recipe: Recipe,
+    entries: Sequence[Entry],
+    root: Path,
+    seed: int,
+    console: Console,
+    processes: Processes,
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
-    shared = RunDirectory(root, console, shared=True)
+    shared = RunDirectory(root, console, shared=True, processes=processes)
     console.rule(f"seed {seed}")
-    with alone(root / f"seed-{seed}"):
+    with alone(root / f"seed-{seed}", processes):
         context = open_context(
             recipe.model_copy(update={"seed": seed}),
-            RunDirectory(root / f"seed-{seed}", console),
+            RunDirectory(root / f"seed-{seed}", console, processes=processes),
             shared,
             prepare_tasks(recipe, shared),
         )
@@ -190,12 +205,14 @@ def _trained_and_scored(
     settings = _settings_of(context, entry)
     model = _complete(context, entry)
     stage = scores_stage(context, entry.label, model, judges, settings)
-    if not (model / MODEL_FOLDER).is_dir() and not context.directory.is_done(stage):
+    once = context.directory.processes.once
+    there = once((model / MODEL_FOLDER).is_dir)
+    if not there and not context.directory.is_done(stage):
         context.directory.undo(model)
         model = _complete(context, entry)
     scores = complete_scores(context, stage)
     if not context.recipe.compare.keep_models:
-        shutil.rmtree(model / MODEL_FOLDER, ignore_errors=True)
+        once(lambda: shutil.rmtree(model / MODEL_FOLDER, ignore_errors=True))
     return model, scores
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tdro.settings import EncoderSettings
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask
 
+_CORPORA_FOLDER = "corpora"
 _HOLDOUTS = {
     "holdout": ("hold-outs", "holdouts"),
     "unseen": ("hold-outs of excluded tasks", "holdouts_unseen"),
@@ -45,7 +47,7 @@ def outside_judges(context: Context) -> list[Judge]:
             metric is unknown.
     """
     check_metrics(context.recipe.metrics)
-    judges = [_outside(entry) for entry in context.recipe.benchmarks]
+    judges = [_outside(context, entry) for entry in context.recipe.benchmarks]
     names = [item.name for item in (*context.tasks, *context.excluded) if len(item.held_out)]
     names += [item.benchmark.name for item in judges]
     if not names:
@@ -67,13 +69,10 @@ def holdout_judges(context: Context) -> list[Judge]:
         if not held:
             continue
         at = _holdouts(context, held, group)
-        judges += [
-            Judge(
-                load_benchmark(at / file_name(item.name), cache=at),
-                {"holdouts": fingerprint_of(at), "name": item.name},
-            )
-            for item in held
-        ]
+        for item in held:
+            benchmark = _loaded(context, at / file_name(item.name), cache=at)
+            identity = {"holdouts": fingerprint_of(at), "name": item.name}
+            judges.append(Judge(benchmark, identity))
     return judges
 
 
@@ -123,6 +122,7 @@ def scores_stage(
             metrics=recipe.metrics,
             precision=settings.precision,
             tick=tick,
+            processes=context.directory.processes,
         )
         return {
             "queries": sum(len(benchmark.queries) for benchmark in benchmarks),
@@ -135,7 +135,7 @@ def scores_stage(
         "benchmarks": {item.benchmark.name: item.identity for item in judges},
         "metrics": list(recipe.metrics),
     }
-    return Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work)
+    return Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work, together=True)
 
 
 def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Path:
@@ -153,8 +153,18 @@ def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Pat
     return context.directory.complete(Stage(label, place, inputs, work))
 
 
-def _outside(entry: BenchmarkEntry) -> Judge:
+def _outside(context: Context, entry: BenchmarkEntry) -> Judge:
     files = sorted(path for path in entry.path.rglob("*") if path.is_file())
     found = {path.relative_to(entry.path).as_posix(): content_digest(path) for path in files}
-    benchmark = load_benchmark(entry.path, name=entry.name, instruction=entry.instruction)
+    cache = context.shared.root / _CORPORA_FOLDER
+    given = {"name": entry.name, "instruction": entry.instruction}
+    benchmark = _loaded(context, entry.path, cache=cache, **given)
     return Judge(benchmark, {"files": digest(found), "instruction": benchmark.instruction})
+
+
+def _loaded(context: Context, folder: Path, **options: Any) -> Benchmark:
+    """Reads a benchmark; the first process alone writes its corpus to the cache."""
+    load = partial(load_benchmark, folder, **options)
+    found: list[Benchmark] = []
+    context.directory.processes.once(lambda: found.append(load()))
+    return found[0] if found else load()

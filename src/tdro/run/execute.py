@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import SCORES_FILE, render_scores
-from tdro.files import locked, write_text
+from tdro.files import locked, write_table, write_text
+from tdro.processes import Processes, joined
 from tdro.recipe import Recipe
 from tdro.report.page import write_report
 from tdro.run.context import Context, open_context
@@ -40,19 +40,20 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
             the directory.
     """
     check_trackers(recipe)
-    with alone(root):
-        write_text(root / RECIPE_FILE, recipe.to_yaml())
-        context = open_context(recipe, RunDirectory(root, console, profile=profile))
+    with joined() as processes, alone(root, processes):
+        console = processes.speaking(console)
+        processes.once(lambda: write_text(root / RECIPE_FILE, recipe.to_yaml()))
+        directory = RunDirectory(root, console, profile=profile, processes=processes)
+        context = open_context(recipe, directory)
         if recipe.retrievers:
             scores = _scores(context)
-            pq.write_table(scores, root / f".{SCORES_FILE}.partial")
-            (root / f".{SCORES_FILE}.partial").replace(root / SCORES_FILE)
+            processes.once(lambda: write_table(root / SCORES_FILE, scores))
             console.print(render_scores(scores))
         else:
             learned = complete_mixture(context)
             console.print(mixture_table(mixture_named(context, "learned", learned)))
-        report = write_report(root)
-    console.print(f"Report: {report}", highlight=False, soft_wrap=True)
+        report = processes.once(lambda: write_report(root))
+        console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     return report
 
 
@@ -76,19 +77,23 @@ def check_trackers(recipe: Recipe) -> None:
 
 
 @contextlib.contextmanager
-def alone(root: Path) -> Iterator[None]:
-    """Keeps other processes out of a run directory.
+def alone(root: Path, processes: Processes) -> Iterator[None]:
+    """Keeps other runs out of a run directory.
 
     Raises:
-        InputError: Another process is at work in it.
+        InputError: Another run is at work in it.
     """
     with contextlib.ExitStack() as held:
-        try:
-            held.enter_context(locked(root / ".lock", wait=False))
-        except BlockingIOError:
-            raise InputError(
-                f"Another process is at work in {root}: wait for it or use another --output."
-            ) from None
+
+        def hold() -> None:
+            try:
+                held.enter_context(locked(root / ".lock", wait=False))
+            except BlockingIOError:
+                raise InputError(
+                    f"Another process is at work in {root}: wait for it or use another --output."
+                ) from None
+
+        processes.once(hold)
         yield
 
 

@@ -71,6 +71,12 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
             report_to=recipe.report_to,
         )
         learned = at_work.learn_weights(trainer, directory)
+        steps = len(learned.trajectory.steps)
+        rows = steps * learning.batch_size
+        saved = {"steps_saved": learning.steps - steps} if steps < learning.steps else {}
+        facts = {"steps": steps, "rows": rows, "tokens": learned.tokens, **saved}
+        if not context.directory.processes.first:
+            return facts
         learned.save(directory)
         for kind in _KINDS:
             told = {**details, "kept": kind == learning.keeps}
@@ -78,10 +84,7 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
             mixture.save(directory / f"{kind}.json")
         kept = Mixture.load(directory / f"{learning.keeps}.json")
         kept.top("0.7").save(directory / "top-0.7.json")
-        steps = len(learned.trajectory.steps)
-        rows = steps * learning.batch_size
-        saved = {"steps_saved": learning.steps - steps} if steps < learning.steps else {}
-        return {"steps": steps, "rows": rows, "tokens": learned.tokens, **saved}
+        return facts
 
     inputs = {
         "plan": fingerprint_of(plan_at),
@@ -90,7 +93,7 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
         "settings": details,
     }
     label = "mixture" if place == "mixture" else f"mixture of {learning.method}"
-    learned_at = context.directory.complete(Stage(label, place, inputs, learn))
+    learned_at = context.directory.complete(Stage(label, place, inputs, learn, together=True))
     trajectory = pq.read_table(learned_at / TRAJECTORY_FILE)
     for warning in diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE)).warnings:
         context.directory.warn(warning)
@@ -170,21 +173,24 @@ def _reference_losses(
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
         from tdro.run import work as at_work
 
+        processes = context.directory.processes
         plan = Plan.load(plan_at)
         held = at_work.held_out_plan(context.tasks, recipe.learning.negatives, recipe.seed)
         shares = [
             at_work.Share(at_work.load_model(item.folder), plan.places_of(item.scores))
             for item in references
         ]
-        tokens = at_work.score_plan(shares, plan, tasks, directory, **options, tick=tick)
+        how = {**options, "tick": tick, "processes": processes}
+        tokens = at_work.score_plan(shares, plan, tasks, directory, **how)
         trained, further = [], None
         if len(shares) == 1:
             trained = at_work.read_trained_rows(references[0].folder)
             further = directory / "held_out"
             further.mkdir(exist_ok=True)
             everything = [at_work.Share(shares[0].model, np.arange(len(held.task_of)))]
-            tokens += at_work.score_plan(everything, held, tasks, further, **options, tick=tick)
-        at_work.write_by_task(directory, plan, trained, held, further)
+            tokens += at_work.score_plan(everything, held, tasks, further, **how)
+        if processes.first:
+            at_work.write_by_task(directory, plan, trained, held, further)
         rows = len(plan.task_of) + (len(held.task_of) if further else 0)
         return {"rows": rows, "tokens": tokens}
 
@@ -193,4 +199,5 @@ def _reference_losses(
         "plan": fingerprint_of(plan_at),
         **options,
     }
-    return context.directory.complete(Stage("reference losses", "reference_losses", inputs, work))
+    stage = Stage("reference losses", "reference_losses", inputs, work, together=True)
+    return context.directory.complete(stage)

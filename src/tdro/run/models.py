@@ -154,4 +154,5 @@ def complete_training(context: Context, training: Training) -> Path:
         **training.more_inputs,
         **context.identity,
     }
-    return context.directory.complete(Stage(training.label, training.place, inputs, work))
+    stage = Stage(training.label, training.place, inputs, work, together=True)
+    return context.directory.complete(stage)
