@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tdro.mixture import Mixture
 from tests.conftest import synthetic_rows, write_task
 
 pytestmark = pytest.mark.slow
@@ -148,3 +149,21 @@ def test_accelerations_are_told_apart(task_folder, tiny_llm, tmp_path):
     found = told(tmp_path, "variants", task_folder, tiny_llm, *options)
     assert {"bfloat16 autocast", "frozen embeddings", "reading alone"} <= set(found["ratios"])
     assert found["ratios"]["reading alone"]["median"] < 1
+
+
+def test_the_transfer_table_tells_like_mixtures_from_unlike_ones(tmp_path):
+    falling = {"a": 0.6, "b": 0.3, "c": 0.1}
+    learned = {"one": falling, "other": dict(zip("cba", falling.values(), strict=True))}
+    for study, weights in learned.items():
+        for seed in (0, 1):
+            Mixture(weights).save(tmp_path / study / f"seed-{seed}/mixtures/tdro/last.json")
+    told = tmp_path / "told.json"
+    options = ["--mean", tmp_path / "means", "--json", told]
+    run("mixtures/transfer.py", tmp_path / "one", tmp_path / "other", *options)
+    lines = json.loads(told.read_text())
+    assert [(line["one"], line["other"], line["mean"]) for line in lines] == [
+        ("one", "another seed", 1.0),
+        ("one", "other", -1.0),
+        ("other", "another seed", 1.0),
+    ]
+    assert Mixture.load(tmp_path / "means/one-tdro.json").weights == pytest.approx(falling)
