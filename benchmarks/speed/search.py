@@ -89,8 +89,8 @@ def unit_rows(count: int, width: int, draw: torch.Generator) -> torch.Tensor:
 def ours(queries: torch.Tensor, documents: torch.Tensor, top_k: int) -> Found:
     """Searches as a run does, documents chunk by chunk."""
     nearest = Nearest(queries, top_k)
-    for chunk in documents.split(CHUNK):
-        nearest.add(chunk)
+    for start in range(0, len(documents), CHUNK):
+        nearest.add(documents[start : start + CHUNK], start)
     scores, numbers = nearest.found()
     return scores.numpy(), numbers.numpy()
 
