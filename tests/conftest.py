@@ -89,6 +89,31 @@ def tiny_llm(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def masked_lm(tiny_llm, tmp_path_factory):
+    """A random encoder of 2 small layers with a masked language model's head."""
+    from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, set_seed
+
+    folder = tmp_path_factory.mktemp("masked_lm")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_llm)
+    tokenizer.add_special_tokens({"mask_token": "<mask>"})
+    tokenizer.chat_template = None
+    tokenizer.model_max_length = 64
+    set_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.fixture
 def training_tasks(task_folder, tmp_path):
     """The synthetic tasks, prepared, without a hold-out."""

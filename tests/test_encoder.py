@@ -6,7 +6,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from tdro.encoder import TokenBatch, _cuts, build_encoder, uses_bf16
+from tdro.encoder import TokenBatch, build_encoder, pass_cuts, uses_bf16
 from tdro.errors import InputError
 from tdro.prompts import query_prompt
 from tdro.settings import EncoderSettings
@@ -140,7 +140,7 @@ def test_gradients_do_not_depend_on_how_many_passes_there_are(tiny_llm):
 
 def test_passes_cover_the_texts_in_order_and_are_bounded():
     lengths = np.sort(np.random.default_rng(0).integers(1, 129, 300))[::-1]
-    cuts = _cuts(lengths, 1024)
+    cuts = pass_cuts(lengths, 1024)
     assert np.concatenate([np.arange(*cut) for cut in cuts]).tolist() == list(range(300))
     padded = [lengths[start] * (end - start) for start, end in cuts]
     assert max(padded) <= 1024

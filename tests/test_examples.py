@@ -12,17 +12,20 @@ from tdro.mixture import Mixture
 from tdro.settings import EncoderSettings
 
 from .conftest import synthetic_rows
+from .test_similarity import colbert, splade
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def workplace(tmp_path, tiny_llm):
-    """A folder as a user has it: a model, a mixture file and task files."""
+def workplace(tmp_path, tiny_llm, masked_lm):
+    """A folder as a user has it: models, a mixture file and task files."""
     build_encoder(EncoderSettings(name_or_path=str(tiny_llm), kind="static")).save(
         str(tmp_path / "model")
     )
+    splade(masked_lm).save(str(tmp_path / "splade"))
+    colbert(masked_lm).save(str(tmp_path / "colbert"))
     Mixture({"first": 0.75, "second": 0.25}, {"first": 64, "second": 32}).save(
         tmp_path / "mixture.json"
     )
@@ -47,6 +50,9 @@ def python(folder, *words):
     return done.stdout
 
 
+PAGES = [("README.md", 2), ("docs/explanation/method.md", 1), ("docs/other-encoders.md", 1)]
+
+
 def test_the_example_is_short_and_trains(workplace):
     script = ROOT / "examples" / "mixture_in_your_trainer.py"
     assert len(script.read_text().splitlines()) < 40
@@ -54,7 +60,7 @@ def test_the_example_is_short_and_trains(workplace):
     assert (workplace / "trained" / "model" / "modules.json").is_file()
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 2), ("docs/explanation/method.md", 1)])
+@pytest.mark.parametrize(("page", "least"), PAGES)
 def test_the_python_of_a_page_runs_as_it_stands(workplace, tiny_llm, page, least):
     snippets = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
     assert len(snippets) >= least

@@ -11,7 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import torch
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers.base import BaseModel
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
@@ -37,7 +38,7 @@ class TokenCount:
 
 
 @contextlib.contextmanager
-def counted_tokens(model: SentenceTransformer) -> Iterator[TokenCount]:
+def counted_tokens(model: BaseModel) -> Iterator[TokenCount]:
     """Counts what goes through the forward passes of a model meanwhile."""
     count = TokenCount()
     hook = model[0].register_forward_pre_hook(lambda module, given: count.add(given[0]))

@@ -4,13 +4,14 @@ import tempfile
 from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base import BaseModel
 from transformers import set_seed
 
-from tdro.errors import require
+from tdro.errors import InputError, require
 from tdro.settings import LoraSettings
 
 
-def add_adapters(model: SentenceTransformer, settings: LoraSettings, seed: int) -> None:
+def add_adapters(model: BaseModel, settings: LoraSettings, seed: int) -> None:
     """Freezes a model and gives each of its linear layers an adapter to train.
 
     Args:
@@ -19,9 +20,11 @@ def add_adapters(model: SentenceTransformer, settings: LoraSettings, seed: int) 
         seed: Seed of the adapters' first values.
 
     Raises:
-        InputError: peft is not installed.
+        InputError: peft is not installed, or the model has no transformer layers.
     """
     peft = require("peft", "lora")
+    if not model.has_peft_compatible_model():
+        raise InputError("lora needs a model with transformer layers, and this one has none.")
     set_seed(seed)
     model.add_adapter(
         peft.LoraConfig(

@@ -11,15 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
 
 from tdro.counting import counted_tokens, tokens_of, with_tokens
-from tdro.encoder import TokenBatch, autocast
+from tdro.encoder import autocast
 from tdro.files import BY_TASK_FILE
 from tdro.plan import Plan, make_plan
 from tdro.processes import Processes
 from tdro.progress import Tick
 from tdro.row_loss import row_losses
+from tdro.similarity import Encoder, tokenised
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
 
@@ -37,7 +37,7 @@ class Share:
         places: Places of the rows in the plan, shape ``(rows,)``.
     """
 
-    model: SentenceTransformer
+    model: Encoder
     places: NDArray[np.int64]
 
 
@@ -64,7 +64,7 @@ def score_plan(
         plan: What to score.
         tasks: The tasks, in the order of the plan.
         directory: An existing directory.
-        temperature: Divisor of the cosine similarities.
+        temperature: Divisor of the similarities.
         chunk_tokens: Bounds memory (see ``row_losses``).
         precision: See ``EncoderSettings``.
         tick: Called with rows done, rows in all and the window's mean loss.
@@ -115,7 +115,7 @@ def _put_together(directory: Path) -> int:
 
 
 def _window_losses(
-    model: SentenceTransformer,
+    model: Encoder,
     plan: Plan,
     tasks: Sequence[Task],
     places: NDArray[np.int64],
@@ -123,7 +123,7 @@ def _window_losses(
     chunk_tokens: int,
 ) -> NDArray[np.float32]:
     shown = plan.texts(tasks, places)
-    tokens = TokenBatch(model, shown.queries, shown.passages)
+    tokens = tokenised(model, shown.queries, shown.passages)
     passage_of = shown.passage_of + len(shown.queries)
     losses = row_losses(
         model,

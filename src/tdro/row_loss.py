@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tdro.encoder import TokenBatch
+from tdro.similarity import ScoredTexts
 
 # Forward passes are cut finer than backward passes: short texts are then not padded to long ones.
 _FORWARDS_PER_CHUNK = 8
@@ -14,7 +14,7 @@ _FORWARDS_PER_CHUNK = 8
 
 def row_losses(
     model: torch.nn.Module,
-    tokens: TokenBatch,
+    tokens: ScoredTexts,
     query_of: NDArray[np.int64],
     passage_of: NDArray[np.int64],
     *,
@@ -24,32 +24,27 @@ def row_losses(
     """Computes the loss of each row over its positive and its hard negatives, and nothing else.
 
     Args:
-        model: The embedding model, with unit embeddings.
+        model: The embedding model; a dense one has unit embeddings.
         tokens: The tokenised texts, queries first.
         query_of: Place of each row's query in ``tokens``, shape ``(rows,)``.
         passage_of: Places of each row's passages in ``tokens``, the positive first, shape
             ``(rows, passages)``.
-        temperature: Divisor of the cosine similarities.
+        temperature: Divisor of the similarities.
         chunk_tokens: Padded tokens of all forward passes of one call, roughly.
 
     Returns:
         Losses in nats, float32 or better, shape ``(rows,)``.
     """
-    shown, which = np.unique(
-        np.concatenate([query_of[:, None], passage_of], axis=1), return_inverse=True
-    )
-    embeddings = tokens.embed(model, shown, max(1, chunk_tokens // _FORWARDS_PER_CHUNK))
-    embeddings = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
-    of_row = embeddings[torch.from_numpy(which).to(embeddings.device)]
-    # Outside autocast: at a temperature of 0.002 bfloat16 would keep about one digit of a logit.
-    with torch.autocast(embeddings.device.type, enabled=False):
-        scores = torch.einsum("rd,rpd->rp", of_row[:, 0], of_row[:, 1:]) / temperature
+    pass_tokens = max(1, chunk_tokens // _FORWARDS_PER_CHUNK)
+    scores = tokens.scores(model, query_of, passage_of, pass_tokens) / temperature
+    # Outside autocast, as the scores were.
+    with torch.autocast(scores.device.type, enabled=False):
         target = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
         return torch.nn.functional.cross_entropy(scores, target, reduction="none")
 
 
 def row_chunks(
-    tokens: TokenBatch,
+    tokens: ScoredTexts,
     query_of: NDArray[np.int64],
     passage_of: NDArray[np.int64],
     chunk_tokens: int,

@@ -22,6 +22,7 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base import BaseModel
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
@@ -240,7 +241,7 @@ def float32_cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 def training_arguments(
     directory: Path,
     settings: TrainingSettings | LearningSettings,
-    model: SentenceTransformer,
+    model: BaseModel,
     *,
     learning_rate: float,
     precision: str,

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from tdro.learning.measures import Measure
 from tdro.learning.rules import UpdateRule
@@ -15,13 +14,14 @@ from tdro.plan import make_plan
 from tdro.progress import Tick
 from tdro.reference import Share, load_losses, score_plan
 from tdro.settings import LearningSettings, TrainingSettings
+from tdro.similarity import Encoder, require_one_kind, usual_temperature
 from tdro.tasks.task import Task
 from tdro.tasks.training import hold_out
 
 
 def learn_mixture(
-    proxy: SentenceTransformer,
-    reference: SentenceTransformer,
+    proxy: Encoder,
+    reference: Encoder,
     tasks: Sequence[Task],
     settings: LearningSettings | None = None,
     *,
@@ -39,11 +39,13 @@ def learn_mixture(
     on where it was.
 
     Args:
-        proxy: The model to train meanwhile; it is changed, throw it away afterwards.
-        reference: A retriever trained on the tasks in equal parts.
+        proxy: The model to train meanwhile; it is changed, throw it away afterwards. Dense, sparse
+            or multi-vector: the row loss is that of its own similarity.
+        reference: A retriever of the same kind, trained on the tasks in equal parts.
         tasks: The tasks (see ``prepare_tasks``).
         settings: How to learn; the learning rate and temperature of ``TrainingSettings`` are
-            taken where they are left open.
+            taken where they are left open, and a temperature of 1 where the similarity is a sum
+            (SPLADE, ColBERT).
         measure: Your own measure in place of that of ``settings.method``: any callable that
             takes ``RowLosses`` and returns a signal for each task.
         rule: Your own update rule, likewise: any callable that takes log-weights and signal and
@@ -58,10 +60,13 @@ def learn_mixture(
         The mixture that the method keeps: after the last update, or the mean over the steps.
 
     Raises:
-        InputError: A task cannot be drawn from, or the rows of a step cannot be dealt equally.
+        InputError: A task cannot be drawn from, the rows of a step cannot be dealt equally, or
+            proxy and reference are of different kinds.
         FloatingPointError: A loss is not finite.
     """
-    defaults = TrainingSettings()
+    require_one_kind(proxy, reference)
+    usual = usual_temperature(proxy, TrainingSettings().temperature)
+    defaults = TrainingSettings(temperature=usual)
     settings = (settings or LearningSettings()).inheriting(defaults)
     temperature = settings.temperature or defaults.temperature
     plan = make_plan(

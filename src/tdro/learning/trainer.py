@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from torch.utils.data import SequentialSampler
 from transformers import TrainerCallback
 
 from tdro.counting import tokens_at
-from tdro.encoder import TokenBatch
 from tdro.errors import InputError
 from tdro.learning.losses import Floats, RowLosses
 from tdro.learning.measures import Measure
@@ -33,6 +32,7 @@ from tdro.progress import Tick
 from tdro.row_loss import row_chunks, row_losses
 from tdro.settings import LearningSettings
 from tdro.sharded import refuse_sharded
+from tdro.similarity import Encoder, ScoredTexts, tokenised
 from tdro.tasks.task import Task
 from tdro.training import (
     Ticking,
@@ -55,7 +55,7 @@ class PlannedRows:
         reference: Reference loss of each row in nats, shape ``(rows,)``.
     """
 
-    tokens: TokenBatch
+    tokens: ScoredTexts
     query_of: NDArray[np.int64]
     passage_of: NDArray[np.int64]
     task_of: NDArray[np.int64]
@@ -118,7 +118,7 @@ def learn_weights(trainer: "MixtureTrainer", directory: Path) -> Learned:
 
 
 def mixture_trainer(
-    proxy: SentenceTransformer,
+    proxy: Encoder,
     plan: Plan,
     tasks: Sequence[Task],
     reference: NDArray[np.float64],
@@ -169,7 +169,8 @@ def mixture_trainer(
     arguments.per_device_train_batch_size = _rows_of_a_process(settings, arguments.world_size)
     arguments.batch_sampler = _in_order
     trainer = MixtureTrainer(
-        model=proxy,
+        # Of the model it uses only what all kinds of encoders share.
+        model=cast(SentenceTransformer, proxy),
         args=arguments,
         train_dataset=Dataset.from_dict({"place": np.arange(len(plan.task_of))}),
         data_collator=_PlanCollator(
@@ -213,7 +214,7 @@ def _in_order(dataset: Dataset, batch_size: int, **options: Any) -> DefaultBatch
 
 
 def _read_rows(
-    proxy: SentenceTransformer,
+    proxy: Encoder,
     plan: Plan,
     tasks: Sequence[Task],
     reference: NDArray[np.float64],
@@ -221,7 +222,7 @@ def _read_rows(
 ) -> PlannedRows:
     shown = plan.texts(tasks, places)
     return PlannedRows(
-        tokens=TokenBatch(proxy, shown.queries, shown.passages),
+        tokens=tokenised(proxy, shown.queries, shown.passages),
         query_of=shown.query_of,
         passage_of=shown.passage_of + len(shown.queries),
         task_of=plan.task_of[places],
@@ -242,7 +243,7 @@ class _PlanCollator(SentenceTransformerDataCollator):
 class _Holder(torch.nn.Module):
     """Stands where the trainer expects a loss: it optimises the parameters that the loss holds."""
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: Encoder) -> None:
         super().__init__()
         self.model = model
 
