@@ -74,7 +74,7 @@ def score_plan(
         Tokens that went through the references, in the windows of killed calls too.
     """
     processes = processes or Processes()
-    done, total, window = 0, len(plan.task_of), 0
+    done, total, turn = 0, len(plan.task_of), 0
     for number, share in enumerate(shares):
         share.model.eval()
         within = np.lexsort((plan.row_of[share.places], plan.task_of[share.places]))
@@ -82,9 +82,10 @@ def score_plan(
         for start in range(0, len(order), _WINDOW):
             places = order[start : start + _WINDOW]
             done += len(places)
-            window += 1
+            mine = turn % processes.count == processes.rank
+            turn += 1
             part = directory / f"window-{number}-{start:012d}.parquet"
-            if window % processes.count != processes.rank or part.is_file():
+            if not mine or part.is_file():
                 continue
             with (
                 torch.inference_mode(),
