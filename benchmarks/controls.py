@@ -31,7 +31,7 @@ from rich.table import Table
 
 from tdro.learning.diagnosis import diagnose
 from tdro.mixture import Mixture
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 from tdro.run.execute import execute
 
 BASE = (

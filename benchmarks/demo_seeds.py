@@ -22,7 +22,7 @@ from tdro.learning.method import method_of
 from tdro.learning.record import LossRecord
 from tdro.learning.replay import replay
 from tdro.learning.trainer import Learned
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 from tdro.run.execute import execute
 from tdro.settings import LearningSettings
 

@@ -16,7 +16,7 @@ from rich.console import Console
 import tdro.run.execute
 import tdro.run.work
 from tdro import stages
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 
 real_progress, real_publish = stages.stage_progress, stages.publish
 

@@ -14,7 +14,7 @@ from tdro.errors import InputError
 from tdro.evaluation.development import DevelopmentSet
 from tdro.evaluation.scores import read_run
 from tdro.mixture import Mixture
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 from tdro.run.compare import compare, entries_of
 from tdro.run.execute import execute
 from tests.conftest import synthetic_rows, write_task

@@ -27,7 +27,7 @@ from transformers import AutoTokenizer
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.plan import Plan
 from tdro.prompts import query_prompt
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 from tdro.reference import held_out_plan
 from tdro.run.context import open_context
 from tdro.run.execute import execute

@@ -74,7 +74,7 @@ def test_the_python_of_a_page_runs_as_it_stands(workplace, tiny_llm, page, least
 
 
 def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
-    from tdro.recipe import load_recipe
+    from tdro.recipe_file import load_recipe
 
     readme = (ROOT / "README.md").read_text()
     (recipe,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)

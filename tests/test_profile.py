@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tdro import cli
 from tdro.profile import profiled
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 from tdro.run.execute import execute
 
 

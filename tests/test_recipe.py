@@ -2,7 +2,7 @@ import pytest
 import yaml
 
 from tdro.errors import InputError
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rich.console import Console
 from tdro.evaluation.benchmark import write_benchmark
 from tdro.mixture import Mixture
 from tdro.plan import Plan
-from tdro.recipe import load_recipe
+from tdro.recipe_file import load_recipe
 from tdro.run.execute import execute
 from tdro.training import read_trained_rows
 

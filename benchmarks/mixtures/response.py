@@ -20,7 +20,8 @@ from rich.table import Table
 from tdro.evaluation.scores import BASELINE
 from tdro.learning.curve import curve_weights
 from tdro.mixture import Mixture
-from tdro.recipe import Recipe, load_recipe
+from tdro.recipe import Recipe
+from tdro.recipe_file import load_recipe
 from tdro.run.compare import compare
 
 

