@@ -11,8 +11,8 @@ import pyarrow as pa
 from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
 from tdro.tasks.negatives import mine
-from tdro.tasks.reading import find_sources
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import DETAILS_FILE, Task, TaskSource
 from tdro.tasks.texts import read_texts, select_texts
 
@@ -39,7 +39,8 @@ def prepare_task(
         source: The task.
         directory: Existing folder; the caller renames it once this function has returned.
         negatives: Negatives to mine for each row that has none; 0 mines none.
-        max_rows: Rows to keep, the first ones after merging; None keeps all.
+        max_rows: Rows to keep, the first ones after merging; None keeps all. The task's own
+            limit holds too.
         seed: Seed of what is random in mining.
         strict: Raise at the first bad row instead of dropping it.
 
