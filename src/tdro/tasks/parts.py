@@ -113,6 +113,9 @@ def _saved_table(path: Path) -> Any:
 
     try:
         return load_from_disk(str(path))
+    except IndexError:
+        # What `datasets` raises for a folder without a single file of rows.
+        raise InputError(f"{path} holds no rows: remove it or fill it.") from None
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} cannot be read as a saved dataset ({first_line(error)}): save it again."
