@@ -75,6 +75,12 @@ def test_its_filters_do_what_it_says(workplace):
     assert (graded.report.passages, graded.report.negatives_given) == (3, 1)
 
 
+def test_its_python_runs(workplace, capsys):
+    (snippet,) = (text for kind, text, _ in BLOCKS if kind == "python")
+    exec(snippet, {})
+    assert capsys.readouterr().out == "faq 1\n"
+
+
 def told(workplace, text):
     """What is said of a recipe whose one task cannot be used."""
     try:

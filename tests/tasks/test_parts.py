@@ -213,6 +213,12 @@ def test_what_the_hub_has_not_is_one_sentence(hub_cache, hub, split, words):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_of_the_same_name_is_not_taken_for_the_dataset(hub_cache, tmp_path):
+    (tmp_path / "org" / "cats").mkdir(parents=True)
+    with pytest.raises(InputError, match="org/cats would be read in place of the dataset"):
+        rows_of(None, hub=HubDataset("org/cats", "en"))
+
+
 def test_an_index_takes_the_keys_of_a_recipe(tmp_path):
     folder = tmp_path / "data"
     (folder / "tasks" / "shards").mkdir(parents=True)

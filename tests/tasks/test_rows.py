@@ -309,6 +309,8 @@ def test_bad_scores_are_told_with_their_line(tmp_path, change, words):
         ({"filter": {"languages": ["en"]}}, "languages"),
         ({"path": "a", "dataset": "org/b"}, "both given"),
         ({"path": None}, "give a 'path'"),
+        ({"path": None, "dataset": "../data"}, "a folder is given as 'path'"),
+        ({"path": None, "dataset": "/data"}, "a folder is given as 'path'"),
         ({"config": "en"}, "'config' is only read with 'dataset'"),
         ({"revision": "x"}, "'revision' is only read with 'dataset'"),
     ],

@@ -1,12 +1,15 @@
 """A task as a recipe or a ``tasks.json`` names it."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from tdro.tasks.options import Columns, Options, RowFilter
 from tdro.tasks.task import HubDataset, TaskSource
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class TaskEntry(Options):
@@ -27,7 +30,7 @@ class TaskEntry(Options):
 
     name: Annotated[str, Field(min_length=1)]
     path: Path | None = None
-    dataset: Annotated[str, Field(min_length=1)] | None = None
+    dataset: str | None = None
     config: str | None = None
     revision: str | None = None
     split: str | None = None
@@ -35,6 +38,13 @@ class TaskEntry(Options):
     columns: Columns | None = None
     filter: RowFilter | None = None
     max_rows: PositiveInt | None = None
+
+    @field_validator("dataset")
+    @classmethod
+    def _is_an_id(cls, name: str | None) -> str | None:
+        if name is not None and not _HUB_ID.fullmatch(name):
+            raise ValueError("a dataset of the hub is 'org/name'; a folder is given as 'path'")
+        return name
 
     @model_validator(mode="after")
     def _one_place(self) -> "TaskEntry":

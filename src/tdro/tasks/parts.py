@@ -127,6 +127,11 @@ def _hub_table(hub: HubDataset, split: str) -> Any:
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
+    if Path(hub.name).exists():
+        raise InputError(
+            f"{Path(hub.name).resolve()} would be read in place of the dataset {hub.name!r} of the "
+            "hub: give it as 'path', or run this in another folder."
+        )
     # Code of a dataset is never run: `datasets` 4 and later has no way to do so.
     try:
         return load_dataset(hub.name, hub.config, split=split, revision=hub.revision)
