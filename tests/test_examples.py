@@ -101,7 +101,7 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
 def test_the_readmes_commands_exist():
     readme = (ROOT / "README.md").read_text()
     commands = set(
-        re.findall(r"^tdro ([a-z]+(?: (?:check|show|top|replay))?)", readme, re.MULTILINE)
+        re.findall(r"^tdro ([a-z]+(?: (?:check|convert|show|top|replay))?)", readme, re.MULTILINE)
     )
     assert {
         "run",
@@ -110,6 +110,7 @@ def test_the_readmes_commands_exist():
         "evaluate",
         "report",
         "tasks check",
+        "tasks convert",
         "mixture replay",
     } <= commands
     for command in commands:

@@ -28,19 +28,12 @@ from tdro.settings import (
     Settings,
     TrainingSettings,
 )
-from tdro.tasks.reading import find_sources
+from tdro.tasks.entry import TaskEntry
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import TaskSource
 
 _LEARNED = ("learned", "last", "mean", "ema")
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
-
-
-class TaskEntry(Settings):
-    """One task of the recipe."""
-
-    name: Annotated[str, Field(min_length=1)]
-    path: Path
-    instruction: str = ""
 
 
 class TaskFolder(Settings):
@@ -164,7 +157,7 @@ class Recipe(Settings):
                 raise InputError(f"Two tasks are named {name!r}: give one of them another name.")
         if not names:
             raise InputError("The recipe names no task.")
-        return [TaskSource(entry.name, entry.path, entry.instruction) for entry in self.tasks]
+        return [entry.source() for entry in self.tasks]
 
     @property
     def needs_learning(self) -> bool:
