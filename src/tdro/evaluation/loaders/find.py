@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tdro.errors import InputError
+from tdro.evaluation.benchmark import Benchmark
 from tdro.evaluation.families import family_of
 from tdro.evaluation.loaders import beir, bright, coir, cqadupstack, miracl, mkqa, nanobeir
 from tdro.evaluation.loaders.source import Choice, Loader, Source
+from tdro.processes import Processes
 
 # MKQA first: with the corpus beside its questions it looks like BEIR, too.
 LOADERS: tuple[Loader, ...] = (mkqa, miracl, cqadupstack, bright, coir, nanobeir, beir)
@@ -49,6 +51,17 @@ def find_sources(
             near = difflib.get_close_matches(name, choices, 1, 0.0)[0]
             raise InputError(f"No benchmark is named {name!r}: the nearest is {near!r}.")
     return [one for one in found if not only or {one.name, family_of(one.name)} & set(only)]
+
+
+def read_once(source: Source, cache: Path | None, processes: Processes) -> Benchmark:
+    """Reads a benchmark; the first process alone writes its corpus to the cache.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    found: list[Benchmark] = []
+    processes.once(lambda: found.append(source.read(cache)))
+    return found[0] if found else source.read(cache)
 
 
 def _recognised(folder: Path) -> list[tuple[Loader, Path]]:
