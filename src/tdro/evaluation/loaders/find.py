@@ -39,6 +39,11 @@ def find_sources(
         if language not in known:
             told = f": they have {', '.join(sorted(known))}" if known else ", which have none"
             raise InputError(f"The language {language!r} is unknown to these benchmarks{told}.")
+        if all(source.language != language for source in found):
+            raise InputError(
+                f"The language {language!r} is in none of these folders: copy its files, or leave "
+                "it out."
+            )
     names = [source.name for source in found]
     for name in names:
         if names.count(name) > 1:

@@ -45,15 +45,13 @@ def sources(folder: Path, choice: Choice) -> list[Source]:
     """Returns the languages, named ``miracl/xx``.
 
     Raises:
-        InputError: A language that is wanted is not there, or lacks its corpus or judgements.
+        InputError: A language lacks its corpus, or its topics or judgements of the split.
     """
     there = _languages(folder)
-    wanted = [xx for xx in choice.languages if xx in LANGUAGES] if choice.languages else list(there)
+    wanted = [xx for xx in there if xx in (choice.languages or there)]
     split = choice.split or "dev"
     found = []
     for language in wanted:
-        if language not in there:
-            raise InputError(f"{folder} has no {_JUDGED}{language}: it has {', '.join(there)}.")
         judged = there[language]
         corpus = _either(folder, f"{_CORPUS}{language}", "miracl-corpus")
         shards = sorted(corpus.glob("docs-*.jsonl.gz"), key=_number) if corpus else []
@@ -69,7 +67,8 @@ def sources(folder: Path, choice: Choice) -> list[Source]:
         for path in (one.topics, one.qrels):
             if not path.is_file():
                 raise InputError(f"{path} does not exist: has the split {split!r} judgements?")
-        found.append(Source(one.name, (one.topics, one.qrels, *one.shards), one.read))
+        files = (one.topics, one.qrels, *one.shards)
+        found.append(Source(one.name, files, one.read, language=language))
     return found
 
 

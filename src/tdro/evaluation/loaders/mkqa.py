@@ -54,7 +54,12 @@ def sources(folder: Path, choice: Choice) -> list[Source]:
     wanted = [xx for xx in LANGUAGES if xx in choice.languages] if choice.languages else LANGUAGES
     questions = functools.cache(functools.partial(_read, path))
     return [
-        Source(f"{NAME}/{xx}", (path, corpus), _Language(xx, path, home, questions).read)
+        Source(
+            f"{NAME}/{xx}",
+            (path, corpus),
+            _Language(xx, path, home, questions).read,
+            language=xx,
+        )
         for xx in wanted
         if choice.languages or xx != _CORPUS_LANGUAGE
     ]

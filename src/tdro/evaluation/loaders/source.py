@@ -35,12 +35,14 @@ class Source:
         read: Reads it. Takes the folder that keeps memory-mapped corpora; without one, they last
             as long as the process.
         traits: What beside the files its scores depend on, where that is not the usual.
+        language: The language, where the collection has several.
     """
 
     name: str
     files: tuple[Path, ...]
     read: Callable[[Path | None], Benchmark]
     traits: tuple[str, ...] = ()
+    language: str | None = None
 
 
 class Loader(Protocol):
@@ -58,10 +60,10 @@ class Loader(Protocol):
         """Tells whether a folder has this layout."""
 
     def sources(self, folder: Path, choice: Choice) -> list[Source]:
-        """Returns the benchmarks of a folder that has this layout.
+        """Returns the benchmarks of a folder that has this layout, in the languages it has.
 
         Raises:
-            InputError: Something that is wanted is not there.
+            InputError: Something is incomplete, or the split that is wanted is not there.
         """
 
 
