@@ -10,6 +10,7 @@ import pytest
 
 from tdro.mixture import Mixture
 from tests.conftest import synthetic_rows, write_task
+from tests.evaluation import published
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +94,18 @@ def told(tmp_path, script, *arguments):
     path = tmp_path / "told.json"
     run(f"speed/{script}.py", *arguments, "--threads", 1, "--json", path)
     return json.loads(path.read_text())["figures"]
+
+
+def test_scores_are_those_of_independent_implementations(tiny_llm, tmp_path):
+    pytest.importorskip("mteb")
+    pytest.importorskip("Stemmer")
+    published.beir(tmp_path / "b" / "scifact")
+    told = tmp_path / "told.json"
+    run("scores.py", tiny_llm, tmp_path / "b", "--json", told)
+    found = json.loads(told.read_text())
+    assert found["ndcg"]["scifact"]["difference"] < 1e-6
+    assert 0 < found["ndcg"]["scifact"]["tdro"] <= 1
+    assert len(found["bm25"]) == 5
 
 
 def test_search_is_set_against_faiss(tmp_path):
