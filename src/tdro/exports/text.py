@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from glob import escape
 from pathlib import Path
 
+import yaml
+
 from tdro.errors import InputError
 from tdro.exports.value import Export, Share
 
@@ -38,6 +40,27 @@ def too_light(rows: Mapping[str, int]) -> list[str]:
 def literal(values: Mapping[str, object]) -> str:
     """Writes a dictionary as Python, a line an entry."""
     return "".join(["{\n", *(f"    {key!r}: {value!r},\n" for key, value in values.items()), "}"])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text with line breaks so that they are escaped.
+
+    PyYAML writes U+0085 and its like in single quotes, and reads a space instead.
+    """
+
+
+def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if text.isprintable() else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
+
+
+def as_yaml(value: object) -> str:
+    """Writes a value as YAML, in the order of its keys, no line of it broken."""
+    text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=2**31)
+    return text
 
 
 def kind(share: Share) -> str:

@@ -1,9 +1,7 @@
 """A ``train_yaml`` for Tevatron, which knows no weights: rows by quota, a file a task."""
 
-import yaml
-
 from tdro.exports.rows_script import FOLDER, NAME, rows_script
-from tdro.exports.text import comment, origin, pattern
+from tdro.exports.text import as_yaml, comment, origin, pattern
 from tdro.exports.value import Export, Rendered
 from tdro.files import file_name
 
@@ -24,7 +22,7 @@ def render(export: Export) -> Rendered:
         # The passages stand in the rows.
         "corpus": [{"name": None, "assets_path": None} for _ in kept],
     }
-    text = yaml.safe_dump(config, allow_unicode=True, sort_keys=False, width=2**31)
+    text = as_yaml(config)
     told = [*origin(export), *_USAGE, f"{pattern(folder) + '/*.jsonl'!r}."]
     return Rendered(
         {NAME: rows_script(export, dict(rows), "tevatron"), "train.yaml": comment(told) + text}

@@ -1,8 +1,6 @@
 """A configuration for TRL: the ``datasets`` of its ``DatasetMixtureConfig``."""
 
-import yaml
-
-from tdro.exports.text import comment, kind, origin, pattern
+from tdro.exports.text import as_yaml, comment, kind, origin, pattern
 from tdro.exports.value import Export, Rendered
 
 _USAGE = [
@@ -22,5 +20,5 @@ def render(export: Export) -> Rendered:
         }
         for share in export.shares
     ]
-    text = yaml.safe_dump({"datasets": datasets}, allow_unicode=True, sort_keys=False, width=2**31)
+    text = as_yaml({"datasets": datasets})
     return Rendered({"mixture.yaml": comment([*origin(export), *_USAGE]) + text})
