@@ -101,7 +101,7 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
 def test_the_readmes_commands_exist():
     readme = (ROOT / "README.md").read_text()
     commands = set(
-        re.findall(r"^tdro ([a-z]+(?: (?:check|show|top|replay))?)", readme, re.MULTILINE)
+        re.findall(r"^tdro ([a-z]+(?: (?:check|show|top|replay|export))?)", readme, re.MULTILINE)
     )
     assert {
         "run",
@@ -111,6 +111,7 @@ def test_the_readmes_commands_exist():
         "report",
         "tasks check",
         "mixture replay",
+        "mixture export",
     } <= commands
     for command in commands:
         python(ROOT, "-m", "tdro", *command.split(), "--help")
