@@ -18,7 +18,7 @@ from tdro.tasks.training import TrainingTask
 # How many batches of rows may wait for a batch that they do not collide with.
 _PATIENCE = 8
 # Examples drawn at once; what is drawn depends on it.
-_BLOCK = 4096
+_BLOCK = 1024
 # Passages tried beyond those wanted before a row is filled up by itself.
 _SPARE = 4
 

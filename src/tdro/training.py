@@ -36,7 +36,7 @@ from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
 from tdro.errors import InputError
-from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
+from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, digest, write_json
 from tdro.lora import add_adapters, merged
 from tdro.mixture import Mixture
 from tdro.model_card import TaskCard
@@ -193,7 +193,8 @@ def drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed:
         "positive": passages[:, 0],
         "negatives": pa.ListArray.from_arrays(ends, passages[:, 1:].ravel()),
     }
-    numbers = Dataset(pa.table(columns))
+    drawn = digest([task.task.content, settings.inputs(), draws.seed, count])
+    numbers = Dataset(pa.table(columns), fingerprint=drawn)
     return numbers.with_transform(_TextsOf(task.task))
 
 

@@ -1,13 +1,15 @@
 """The task: one training collection, opened from the directory it was prepared in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
+from datasets.table import MemoryMappedTable
 
 from tdro.errors import InputError
-from tdro.files import read_json
+from tdro.files import digest, read_json
 from tdro.tasks.mapped import PassageLists
 from tdro.tasks.options import Columns, RowFilter
 
@@ -80,6 +82,7 @@ class Task:
         rows: Columns ``positives`` and ``negatives``, lists of passage numbers; line i belongs to
             line i of ``queries``. The two lists of a row never share a number.
         content: Digest of the three tables; changes when any text or number changes.
+        directory: Where it was prepared; a copy for another process is opened there again.
     """
 
     name: str
@@ -88,9 +91,13 @@ class Task:
     passages: Dataset
     rows: Dataset
     content: str
+    directory: Path
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_again, (self.directory, self.instruction)
 
     @cached_property
     def positives(self) -> PassageLists:
@@ -116,8 +123,17 @@ class Task:
             name=details["name"],
             instruction=details["instruction"],
             content=details["content"],
+            directory=directory,
             **{
-                table: Dataset.from_file(str(directory / f"{table}.arrow"))
+                # Given a fingerprint, a dataset does not pickle itself to find one.
+                table: Dataset(
+                    MemoryMappedTable.from_file(str(directory / f"{table}.arrow")),
+                    fingerprint=digest([details["content"], table]),
+                )
                 for table in ("queries", "passages", "rows")
             },
         )
+
+
+def _opened_again(directory: Path, instruction: str) -> Task:
+    return replace(Task.open(directory), instruction=instruction)
