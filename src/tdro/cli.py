@@ -30,6 +30,9 @@ _Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value: learning.steps=50."),
 ]
 
+_Devices = Annotated[int, typer.Option(min=1, help="Devices; each holds all of a model.")]
+_Memory = Annotated[str | None, typer.Option(help="Memory of a device, such as 80GB.")]
+
 
 @app.command()
 def run(
@@ -47,6 +50,29 @@ def run(
     from tdro.run.execute import execute
 
     execute(resolved, output or Path("runs") / recipe.stem, console(), profile=profile)
+
+
+@app.command()
+def estimate(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    overrides: _Set = None,
+    output: _Output = None,
+    devices: _Devices = 1,
+    memory: _Memory = None,
+    throughput: Annotated[
+        float | None,
+        typer.Option(help="What a device really does, in TFLOPS; gives hours."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
+) -> None:
+    """Tell what each stage of a run takes: memory, rows, tokens, operations, hours."""
+    from tdro.recipe_file import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    from tdro.estimate.command import device_of, estimate_run
+
+    device = device_of(devices, memory, throughput)
+    estimate_run(resolved, device, output or Path("runs") / recipe.stem, json, console())
 
 
 @app.command()

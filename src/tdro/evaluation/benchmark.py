@@ -76,6 +76,61 @@ def load_benchmark(
         InputError: A file is missing, broken or empty, an id is repeated, or a judgement names an
             unknown query or document; the sentence names the file and the line.
     """
+    judged = read_judgements(directory, name=name, instruction=instruction, group=group)
+    documents = _map_documents(judged.corpus, cache)
+    _check_judged_documents(directory, documents, judged.lines)
+    return Benchmark(
+        name=judged.name,
+        instruction=judged.instruction,
+        group=judged.group,
+        queries=judged.queries,
+        documents=documents,
+        qrels=judged.qrels,
+    )
+
+
+@dataclass(frozen=True)
+class Judgements:
+    """What a benchmark holds beside its documents.
+
+    Attributes:
+        name: Name of the benchmark.
+        instruction: What a query asks for; may be empty.
+        group: One of :data:`tdro.evaluation.scores.GROUPS`.
+        queries: Text of each judged query by its id, in the order of the queries file.
+        qrels: Relevance of each judged document by its id, for every query of ``queries``.
+        lines: The line that each judgement stands on, by the ids of its query and document.
+        corpus: The file of the documents.
+    """
+
+    name: str
+    instruction: str
+    group: str
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    lines: dict[tuple[str, str], int]
+    corpus: Path
+
+
+def read_judgements(
+    directory: Path,
+    *,
+    name: str | None = None,
+    instruction: str | None = None,
+    group: str | None = None,
+) -> Judgements:
+    """Reads all of a benchmark but its corpus, whose file has to be there.
+
+    Args:
+        directory: As for :func:`load_benchmark`, like what follows.
+        name: In place of that in ``benchmark.json``.
+        instruction: Likewise.
+        group: Likewise.
+
+    Raises:
+        InputError: A file is missing or broken, an id is repeated, or a judgement names an unknown
+            query.
+    """
     if not directory.is_dir():
         raise InputError(f"The benchmark folder {directory} does not exist.")
     details = _read_details(directory / DETAILS_FILE)
@@ -84,16 +139,29 @@ def load_benchmark(
     for query in qrels:
         if query not in texts:
             raise _unknown(directory, lines[query, next(iter(qrels[query]))], "query", query)
-    documents = _map_documents(_either(directory, "corpus.jsonl"), cache)
-    _check_judged_documents(directory, documents, lines)
-    return Benchmark(
+    return Judgements(
         name=details.get("name", directory.resolve().name) if name is None else name,
         instruction=details.get("instruction", "") if instruction is None else instruction,
         group=details.get("group", "external") if group is None else group,
         queries={query: text for query, text in texts.items() if query in qrels},
-        documents=documents,
         qrels=qrels,
+        lines=lines,
+        corpus=_either(directory, "corpus.jsonl"),
     )
+
+
+def first_documents(corpus: Path, count: int) -> tuple[list[str], int]:
+    """Returns the texts of the first documents of a corpus file, and the line of the last.
+
+    Raises:
+        InputError: One of them is broken, or there is none.
+    """
+    found, last = [], 0
+    for last, _, record in islice(_records(corpus), count):  # noqa: B007 - the last line is told
+        found.append(_passage(record))
+    if not found:
+        raise InputError(f"{corpus} holds no documents.")
+    return found, last
 
 
 def write_benchmark(
