@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -46,46 +47,66 @@ class Device:
         return estimate.work.total / (self.throughput * devices) / 3600
 
 
-def render(estimates: Sequence[StageEstimate], device: Device) -> Table:
-    """Draws one line for each stage; tasks share one, and so do stages that take the same."""
-    drawn = Table(box=SIMPLE_HEAD, pad_edge=False)
-    drawn.add_column("stage", min_width=16, overflow="fold")
-    for title in (
-        "rows",
-        "tokens",
-        "PFLOPs",
-        "weights\nGB",
-        "grad.\nGB",
-        "optim.\nGB",
-        "activ.\nGB",
-        "peak\nGB",
-    ):
-        drawn.add_column(title, justify="right", no_wrap=True)
-    if device.throughput is not None:
-        drawn.add_column("hours", justify="right", no_wrap=True)
-    if device.memory is not None:
-        drawn.add_column("fits", no_wrap=True)
-    for label, count, estimate in _lines(estimates):
-        cells = [Text(f"{label} (each of {count})" if count > 1 else label)]
-        cells += [Text(value) for value in _cells(estimate)]
-        if (hours := device.hours(estimate)) is not None:
-            cells.append(Text(_short(hours) if estimate.work.total else ""))
-        if device.memory is not None:
-            told = device.fits(estimate)
-            cells.append(Text(told, style=_STYLES.get(told, "")))
-        drawn.add_row(*cells)
+def render(estimates: Sequence[StageEstimate], device: Device) -> RenderableType:
+    """Draws two tables, the work of every stage and its memory, that fit 80 characters.
+
+    Tasks share a line, and so do stages that take the same.
+    """
+    lines = _lines(estimates)
+    return Group(_work_table(lines, device), _memory_table(lines, device))
+
+
+def _work_table(lines: Sequence[tuple[str, StageEstimate]], device: Device) -> Table:
+    drawn = _table("rows", "tokens", "PFLOPs", *(["hours"] if device.throughput else []))
+    for label, one in lines:
+        cells = [
+            f"{'' if one.exact else 'about '}{_count(one.rows)}" if one.rows else "",
+            _count(one.tokens) if one.tokens else "",
+            _short(one.work.total / 1e15) if one.work.total else "",
+        ]
+        if (hours := device.hours(one)) is not None:
+            cells.append(_short(hours) if one.work.total else "")
+        drawn.add_row(Text(label), *cells)
     return drawn
 
 
-def _lines(estimates: Sequence[StageEstimate]) -> list[tuple[str, int, StageEstimate]]:
+def _memory_table(lines: Sequence[tuple[str, StageEstimate]], device: Device) -> Table:
+    parts = ("weights", "gradients", "optimizer", "activ.", "peak GB")
+    drawn = _table(*parts, *(["fits"] if device.memory else []))
+    for label, one in lines:
+        if (memory := one.memory) is None:
+            continue
+        sizes = (
+            memory.parameters,
+            memory.gradients,
+            memory.optimizer,
+            memory.activations,
+            memory.peak,
+        )
+        cells = [Text(f"{value / 1e9:.2f}" if value else "") for value in sizes]
+        if fits := device.fits(one):
+            cells.append(Text(fits, style=_STYLES.get(fits, "")))
+        drawn.add_row(Text(label), *cells)
+    return drawn
+
+
+def _table(*titles: str) -> Table:
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn.add_column("stage", min_width=16, overflow="fold")
+    for title in titles:
+        drawn.add_column(title, justify="right", no_wrap=True)
+    return drawn
+
+
+def _lines(estimates: Sequence[StageEstimate]) -> list[tuple[str, StageEstimate]]:
     tasks = [one for one in estimates if one.stage.kind == "task"]
     together = StageEstimate(
         tasks[0].stage,
         rows=sum(one.rows for one in tasks),
-        size=sum(one.size for one in tasks),
         exact=all(one.exact for one in tasks),
     )
-    lines = [(f"{len(tasks)} tasks, {_size(together.size)}", 1, together)]
+    size = _size(sum(one.size for one in tasks))
+    lines = [(f"{len(tasks)} tasks, {size}" if len(tasks) > 1 else f"1 task, {size}", together)]
     alike: dict[Any, list[StageEstimate]] = {}
     for one in estimates:
         if one.stage.kind != "task":
@@ -94,24 +115,9 @@ def _lines(estimates: Sequence[StageEstimate]) -> list[tuple[str, int, StageEsti
             alike.setdefault(same, []).append(one)
     for group in alike.values():
         names = ", ".join(one.stage.label for one in group[:3])
-        lines.append((names + (", ..." if len(group) > 3 else ""), len(group), group[0]))
+        each = f" (each of {len(group)})" if len(group) > 1 else ""
+        lines.append((f"{names}{', ...' if len(group) > 3 else ''}{each}", group[0]))
     return lines
-
-
-def _cells(one: StageEstimate) -> list[str]:
-    memory = one.memory
-    sizes = (
-        [memory.parameters, memory.gradients, memory.optimizer, memory.activations, memory.peak]
-        if memory is not None
-        else []
-    )
-    shown = [f"{value / 1e9:.2f}" if value else "" for value in sizes] or [""] * 5
-    return [
-        f"{'' if one.exact else 'about '}{_count(one.rows)}" if one.rows else "",
-        _count(one.tokens) if one.tokens else "",
-        _short(one.work.total / 1e15) if one.work.total else "",
-        *shown,
-    ]
 
 
 def _size(count: int) -> str:
