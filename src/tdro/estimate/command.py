@@ -55,16 +55,13 @@ def device_of(devices: int, memory: str | None, throughput: float | None) -> Dev
     )
 
 
-def estimate(
-    recipe: Recipe, device: Device, root: Path | None = None, *, local: bool = False
-) -> Estimated:
+def estimate(recipe: Recipe, device: Device, root: Path | None = None) -> Estimated:
     """Estimates what a run takes; no weights are read and nothing is written.
 
     Args:
         recipe: The resolved recipe.
         device: What it is to run on.
         root: Its run directory: tasks that are prepared there are counted, not guessed.
-        local: Ask no hub for the configuration of a model.
 
     Raises:
         InputError: A task, a benchmark or the configuration of a model cannot be read.
@@ -72,15 +69,23 @@ def estimate(
     sources = recipe.task_sources()
     glances = [glance_at(source, prepared_at(root, source)) for source in sources]
     benchmarks = [glance_at_benchmark(entry) for entry in recipe.benchmarks]
-    estimator = Estimator(Drawn(recipe, glances, benchmarks, local=local), device.count)
-    planned = outline(recipe, [source.name for source in sources])
-    stages = [estimator.estimate(stage) for stage in planned]
-    misfits = {
+    estimator = Estimator(Drawn(recipe, glances, benchmarks), device.count)
+    stages = [
+        estimator.estimate(stage) for stage in outline(recipe, [source.name for source in sources])
+    ]
+    misfits = misfits_of(estimator, stages, device)
+    return Estimated(stages, misfits, _notes(estimator.drawn, stages))
+
+
+def misfits_of(
+    estimator: Estimator, stages: Sequence[StageEstimate], device: Device
+) -> dict[str, str]:
+    """Returns, for each stage that does not fit a device, what would make it fit, by its label."""
+    return {
         one.stage.label: remedy(estimator, one, device.memory)
         for one in stages
         if device.memory is not None and device.fits(one) == "no"
     }
-    return Estimated(stages, misfits, _notes(recipe, estimator.drawn, stages))
 
 
 def estimate_run(
@@ -139,7 +144,7 @@ def _summary(stages: Sequence[StageEstimate], device: Device) -> list[str]:
     return sentences
 
 
-def _notes(recipe: Recipe, drawn: Drawn, stages: Sequence[StageEstimate]) -> list[str]:
+def _notes(drawn: Drawn, stages: Sequence[StageEstimate]) -> list[str]:
     notes = []
     used = {one.stage.model: None for one in stages if one.stage.model is not None}
     if not drawn.exact:

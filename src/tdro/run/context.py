@@ -79,7 +79,7 @@ def open_context(
 
 def prepare_tasks(recipe: Recipe, directory: RunDirectory) -> list[Task]:
     """Prepares the tasks of a recipe, where that is not done yet."""
-    return [_prepared(recipe, directory, source) for source in recipe.task_sources()]
+    return [prepared_task(recipe, directory, source) for source in recipe.task_sources()]
 
 
 def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:
@@ -87,7 +87,9 @@ def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:
     return {item.name: digest([item.task.content, item.task.instruction]) for item in tasks}
 
 
-def _prepared(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
+def prepared_task(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
+    """Prepares a task, where that is not done yet."""
+
     def work(target: Path, tick: Tick) -> dict[str, Any]:
         report = prepare_task(source, target, max_rows=recipe.max_rows, seed=recipe.seed)
         dropped = sum(report.dropped.values())

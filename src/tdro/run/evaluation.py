@@ -64,16 +64,33 @@ def outside_judges(context: Context) -> list[Judge]:
 def holdout_judges(context: Context) -> list[Judge]:
     """Returns the hold-outs of the tasks as benchmarks, those of excluded tasks last."""
     judges = []
-    for group, tasks in (("holdout", context.tasks), ("unseen", context.excluded)):
-        held = [item for item in tasks if len(item.held_out)]
-        if not held:
-            continue
-        at = _holdouts(context, held, group)
+    for at, held in complete_holdouts(context):
         for item in held:
             benchmark = _loaded(context, at / file_name(item.name), cache=at)
-            identity = {"holdouts": fingerprint_of(at), "name": item.name}
-            judges.append(Judge(benchmark, identity))
+            judges.append(Judge(benchmark, holdout_identity(at, item)))
     return judges
+
+
+def complete_holdouts(context: Context) -> list[tuple[Path, list[TrainingTask]]]:
+    """Returns the folder of each group of hold-outs and the tasks that they are of."""
+    found = []
+    for group, tasks in (("holdout", context.tasks), ("unseen", context.excluded)):
+        held = [item for item in tasks if len(item.held_out)]
+        if held:
+            found.append((_holdouts(context, held, group), held))
+    return found
+
+
+def holdout_identity(at: Path, item: TrainingTask) -> dict[str, Any]:
+    """Returns what the scores on a task's hold-out are kept under."""
+    return {"holdouts": fingerprint_of(at), "name": item.name}
+
+
+def outside_identity(entry: BenchmarkEntry, instruction: str) -> dict[str, Any]:
+    """Returns what the scores on an outside benchmark are kept under: what its files hold."""
+    files = sorted(path for path in entry.path.rglob("*") if path.is_file())
+    found = {path.relative_to(entry.path).as_posix(): content_digest(path) for path in files}
+    return {"files": digest(found), "instruction": instruction}
 
 
 def complete_scores(context: Context, stage: Stage) -> pa.Table:
@@ -154,12 +171,10 @@ def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Pat
 
 
 def _outside(context: Context, entry: BenchmarkEntry) -> Judge:
-    files = sorted(path for path in entry.path.rglob("*") if path.is_file())
-    found = {path.relative_to(entry.path).as_posix(): content_digest(path) for path in files}
     cache = context.shared.root / _CORPORA_FOLDER
     given = {"name": entry.name, "instruction": entry.instruction}
     benchmark = _loaded(context, entry.path, cache=cache, **given)
-    return Judge(benchmark, {"files": digest(found), "instruction": benchmark.instruction})
+    return Judge(benchmark, outside_identity(entry, benchmark.instruction))
 
 
 def _loaded(context: Context, folder: Path, **options: Any) -> Benchmark:
