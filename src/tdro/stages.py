@@ -185,27 +185,40 @@ class RunDirectory:
 
 
 class NotDoneError(Exception):
-    """The result of a stage was asked for that is not done."""
-
-
-class Pending(type(Path())):  # type: ignore[misc]
-    """The folder that a stage will leave: it has a name and a fingerprint, and cannot be read.
+    """The result of a stage was asked for that is not done.
 
     Attributes:
-        stage: The stage.
+        place: Folder of the stage in its run directory.
     """
 
-    stage: Stage
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
 
-    @classmethod
-    def of(cls, target: Path, stage: Stage) -> "Pending":
-        """Returns the folder of a stage that is not done."""
-        found = cls(target)
-        found.stage = stage
-        return found
+
+class Pending:
+    """The folder that a stage will leave: it has a fingerprint, and nothing can be read from it.
+
+    Args:
+        place: Folder of the stage in its run directory.
+        fingerprint: Digest of its inputs, where they are known.
+
+    Raises:
+        NotDoneError: Anything but a path below it is asked for.
+    """
+
+    def __init__(self, place: str, fingerprint: str = "") -> None:
+        self.place = place
+        self.fingerprint = fingerprint
+
+    def __truediv__(self, name: str) -> "Pending":
+        return Pending(self.place)
 
     def __fspath__(self) -> str:
-        raise NotDoneError(str(self))
+        raise NotDoneError(self.place)
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotDoneError(self.place)
 
 
 def file_identity(path: Path) -> dict[str, Any]:
@@ -214,10 +227,10 @@ def file_identity(path: Path) -> dict[str, Any]:
     return {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
 
 
-def fingerprint_of(finished: Path) -> str:
+def fingerprint_of(finished: Path | Pending) -> str:
     """Returns the fingerprint of a stage's inputs, of one not yet done likewise."""
     if isinstance(finished, Pending):
-        return finished.stage.fingerprint
+        return finished.fingerprint
     fingerprint: str = read_json(finished / MANIFEST_FILE)["fingerprint"]
     return fingerprint
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import cast
 
 from datasets import Dataset
 from rich.console import Console
@@ -34,6 +35,7 @@ from tdro.tasks.task import Task, TaskSource
 
 DONE, STALE, MISSING, OPEN = "done", "stale", "to be done", "not known yet"
 _JUDGED = ("holdouts", "scores")
+_MIXTURE = "mixture"
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class _DryDirectory(RunDirectory):
             why = "; ".join(filter(None, [why, "goes on where it was stopped"]))
         state = MISSING if first == "to be done" else STALE
         self.told.setdefault(stage.directory, Told(stage.label, state, why))
-        return Pending.of(target, stage)
+        return cast(Path, Pending(stage.directory, stage.fingerprint))
 
 
 class _Walk:
@@ -157,9 +159,10 @@ class _Walk:
 
     @property
     def _learned(self) -> Path:
-        target = self.directory.root / "mixture"
-        told = self.directory.told.get("mixture")
-        return target if told is not None and told.state == DONE else Pending(target)
+        told = self.directory.told.get(_MIXTURE)
+        if told is not None and told.state == DONE:
+            return self.directory.root / _MIXTURE
+        return cast(Path, Pending(_MIXTURE))
 
     def _judges(self, context: Context) -> list[Judge]:
         """Returns what is judged on, by name and identity alone."""
@@ -184,19 +187,11 @@ class _Walk:
         try:
             through()
         except NotDoneError as error:
-            needed = self._label(Path(str(error)))
             for place in places:
-                self.waits.setdefault(place, needed)
+                self.waits.setdefault(place, self._label(error.place))
 
-    def _label(self, needed: Path) -> str:
-        """Returns the name of the stage that a path belongs to."""
-        place = needed.relative_to(self.directory.root).as_posix()
-        labels = [
-            stage.label
-            for stage in self.planned
-            if place == stage.place or place.startswith(f"{stage.place}/")
-        ]
-        return labels[0] if labels else place
+    def _label(self, place: str) -> str:
+        return next(stage.label for stage in self.planned if stage.place == place)
 
     def _told(self, stage: Planned) -> Told:
         if stage.place in self.directory.told:

@@ -1,6 +1,7 @@
 """What the stages of a recipe draw from: tasks by their sizes, mixtures, and what is judged on."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
@@ -13,9 +14,8 @@ from tdro.estimate.volume import SizedTask, Volume
 from tdro.mixture import Mixture
 from tdro.prompts import query_prompt
 from tdro.recipe import Recipe
-from tdro.reference import HELD_OUT_ROWS
 from tdro.run.outline import Planned
-from tdro.settings import MERGE_SEARCH, EncoderSettings, LearningSettings
+from tdro.settings import MERGE_SEARCH, EncoderSettings
 from tdro.tasks.training import LARGEST_HOLDOUT
 
 
@@ -98,16 +98,11 @@ class Drawn:
             mixture = Mixture.load(entry)
         return mixture.aligned(self._trained)
 
-    def held_out_volume(self, tasks: Sequence[SizedTask], settings: LearningSettings) -> Volume:
-        """Returns what the reference scores beside the plan: a few held-out rows of each task."""
-        total = Volume()
-        for task in tasks:
-            if not _apart(self._recipe.holdout, self.glances[task.name].rows):
-                continue
-            passages = (1 + settings.negatives) * float(task.lengths.passages.mean())
-            tokens = float(task.lengths.queries.mean()) + passages
-            total += Volume(1, tokens, tokens).times(HELD_OUT_ROWS)
-        return total
+    def held_out(self, tasks: Sequence[SizedTask]) -> list[SizedTask]:
+        """Returns the rows of tasks that are held out, as tasks of their own."""
+        counts = [_apart(self._recipe.holdout, self.glances[task.name].rows) for task in tasks]
+        pairs = zip(tasks, counts, strict=True)
+        return [replace(task, rows=count) for task, count in pairs if count]
 
     def development(self, settings: EncoderSettings) -> tuple[Volume, int]:
         """Returns what a learner without a loop scores one model on, and how many texts that is."""

@@ -19,6 +19,7 @@ from tdro.estimate.volume import (
     training_volume,
     window_volume,
 )
+from tdro.reference import HELD_OUT_ROWS
 from tdro.run.outline import Planned
 from tdro.settings import LearningSettings, TrainingSettings
 
@@ -155,9 +156,12 @@ class Estimator:
     def _losses(self, stage: Planned, model: Model) -> StageEstimate:
         settings = _learning_of(stage)
         tasks = self.drawn.tasks(model.settings, stage)
-        volume, passes = window_volume(tasks, settings, 1 / stage.models, model.static)
-        if stage.models == 1:
-            volume += self.drawn.held_out_volume(tasks, settings)
+        planned = settings.steps * settings.batch_size / len(tasks)
+        volume, passes = window_volume(tasks, planned, settings, 1 / stage.models, model.static)
+        held = self.drawn.held_out(tasks)
+        if stage.models == 1 and held:
+            # One reference scores a few rows of every task besides that it has not seen.
+            volume += window_volume(held, HELD_OUT_ROWS, settings, 1, model.static)[0]
         size = model.size()
         embeddings = sum(texts.count for texts in passes) * size.dimensions * _FLOAT
         longest = max(passes, key=lambda texts: texts.tokens)

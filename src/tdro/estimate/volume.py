@@ -250,18 +250,22 @@ def _texts(passes: Sequence[Ints], static: bool) -> tuple[Texts, ...]:
 
 
 def window_volume(
-    tasks: Sequence[SizedTask], settings: LearningSettings, share: float, static: bool
+    tasks: Sequence[SizedTask],
+    planned: float,
+    settings: LearningSettings,
+    share: float,
+    static: bool,
 ) -> tuple[Volume, tuple[Texts, ...]]:
-    """Returns what scoring the plan puts through the reference, and the largest window's passes.
+    """Returns what scoring a plan puts through the reference, and the largest window's passes.
 
     Args:
         tasks: The tasks.
+        planned: Planned rows of each.
         settings: How the mixture is learned.
         share: Share of every task's rows that one reference scores.
         static: Whether the reference pads nothing.
     """
     generator = np.random.default_rng(0)
-    planned = settings.steps * settings.batch_size / len(tasks)
     total, windows = Volume(), []
     for task in tasks:
         # Planned rows lie side by side by their number, so those of one row are in one window.
