@@ -104,6 +104,7 @@ def test_what_would_stop_a_run_later_is_told_now(
     assert any(words in problem for problem in problems), problems
 
 
+@pytest.mark.slow
 def test_a_stage_that_does_not_fit_is_told_with_a_remedy(dry_run, recipe):
     code, _, problems = dry_run(recipe(), "--memory", "2MB")
     assert code == 2

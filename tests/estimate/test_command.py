@@ -95,7 +95,6 @@ def test_fewer_layers_take_less_of_everything(recipe):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "less"),
     [
@@ -165,6 +164,7 @@ def test_recomputing_costs_a_third_more(recipe):
     assert twice.weights == pytest.approx(plain.weights * 10 / 6)
 
 
+@pytest.mark.slow
 def test_a_stage_that_does_not_fit_is_told_how_to_fit(recipe):
     path = recipe(proxy={}, reference={**TRAINING, "batch_size": 64, "negatives": 3})
     peak = stages(path)["reference"].memory.peak

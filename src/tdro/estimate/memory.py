@@ -117,6 +117,11 @@ def _size(settings: EncoderSettings, lora: LoraSettings | None, local: bool) -> 
     return size_of(skeleton(settings, lora, local=local))
 
 
+def least_memory(model: Model, lora: LoraSettings | None) -> int:
+    """Returns the bytes of a model's weights, gradients and optimizer state."""
+    return _trained(model.size(lora), 0, 0, shared=False).peak
+
+
 @lru_cache
 def training_memory(model: Model, settings: TrainingSettings, batch: Batch) -> Memory:
     """Returns what training takes, rehearsed with its largest batch.

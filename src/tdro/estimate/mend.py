@@ -1,6 +1,7 @@
 """Whether a stage fits the memory of a device, and what would make it fit."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from tdro.errors import InputError
@@ -48,6 +49,8 @@ def remedy(estimator: Estimator, estimate: StageEstimate, memory: int) -> str:
     """
     for words, stage in _changes(estimate.stage):
         try:
+            if estimator.least(stage) > memory:
+                continue
             found = estimator.estimate(stage).memory
         except InputError:
             # Such as adapters without the package for them.
@@ -68,7 +71,7 @@ def _changes(stage: Planned) -> Iterator[tuple[str, Planned]]:
     def changed(**values: Any) -> tuple[str, Planned]:
         update = {**taken, **values}
         told = [*words, *(f"{section}.{name} to {_told(value)}" for name, value in values.items())]
-        return " and ".join(told), _with(stage, settings.model_copy(update=update))
+        return " and ".join(told), replace(stage, settings=settings.model_copy(update=update))
 
     if isinstance(settings, LearningSettings):
         chunks = [size for size in _CHUNKS if size < settings.chunk_tokens]
@@ -91,12 +94,6 @@ def _changes(stage: Planned) -> Iterator[tuple[str, Planned]]:
         words.append(f"{section}.lora to {{rank: 16}}")
         yield changed()
         yield from (changed(**{name: size}) for name, size in steps)
-
-
-def _with(stage: Planned, settings: Any) -> Planned:
-    from dataclasses import replace
-
-    return replace(stage, settings=settings)
 
 
 def _static(stage: Planned) -> bool:

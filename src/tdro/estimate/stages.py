@@ -10,6 +10,7 @@ from tdro.estimate.memory import (
     Model,
     inference_memory,
     learning_memory,
+    least_memory,
     training_memory,
 )
 from tdro.estimate.rehearsal import Texts
@@ -102,6 +103,16 @@ class Estimator:
         if stage.model is None:
             return StageEstimate(stage)
         return ways[stage.kind](stage, self.drawn.model(stage.model))
+
+    def least(self, stage: Planned) -> int:
+        """Returns the bytes that a training takes before a single text goes through its model.
+
+        Raises:
+            InputError: The configuration of its model cannot be read.
+        """
+        assert stage.model is not None
+        assert isinstance(stage.settings, TrainingSettings | LearningSettings)
+        return least_memory(self.drawn.model(stage.model), stage.settings.lora)
 
     def _encoder(self, stage: Planned, model: Model) -> StageEstimate:
         parameters = model.size().parameters
