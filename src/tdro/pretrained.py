@@ -120,14 +120,17 @@ def end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
     Being part of the tokenizer it is saved with it, so that any program encodes alike.
 
     Raises:
-        InputError: The tokenizer has no EOS token, or is not a fast tokenizer.
+        InputError: The tokenizer has no EOS token or no files, or is not a fast tokenizer.
     """
     eos = tokenizer.eos_token
     if eos is None:
         raise InputError("The tokenizer has no EOS token, which last-token pooling needs.")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = eos
-    if tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
+    ids = tokenizer("a")["input_ids"]
+    if not ids:
+        raise InputError("The tokenizer makes no token of a letter: its files are missing.")
+    if ids[-1] == tokenizer.eos_token_id:
         return
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

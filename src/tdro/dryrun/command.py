@@ -13,7 +13,7 @@ from rich.text import Text
 from tdro.dryrun.graph import DONE, OPEN, STALE, Told, stage_graph
 from tdro.dryrun.preflight import Findings, preflight
 from tdro.errors import InputError
-from tdro.estimate.command import misfits_of, prepared_at
+from tdro.estimate.command import misfit_sentences, misfits_of, prepared_at
 from tdro.estimate.drawn import Drawn
 from tdro.estimate.render import Device
 from tdro.estimate.rows import BenchmarkGlance, glance_at_benchmark
@@ -79,10 +79,7 @@ def _memory(recipe: Recipe, device: Device, found: Findings) -> list[str]:
             stages.append(estimator.estimate(stage))
         except InputError as error:
             found.notes.append(f"The memory of {stage.label} is not known: {error}")
-    return [
-        f"{label} does not fit the memory of a device: {words}."
-        for label, words in misfits_of(estimator, stages, device).items()
-    ]
+    return misfit_sentences(misfits_of(estimator, stages, device))
 
 
 def _table(told: Sequence[Told]) -> Table:

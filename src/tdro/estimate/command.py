@@ -1,6 +1,6 @@
 """``tdro estimate``: what a run takes, before anything starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +88,18 @@ def misfits_of(
     }
 
 
+def misfit_sentences(misfits: Mapping[str, str]) -> list[str]:
+    """Returns a sentence for each remedy, naming all stages that it is for."""
+    alike: dict[str, list[str]] = {}
+    for label, words in misfits.items():
+        alike.setdefault(words, []).append(label)
+    return [
+        f"{', '.join(labels)} {'does' if len(labels) == 1 else 'do'} not fit the memory of a "
+        f"device: {words}."
+        for words, labels in alike.items()
+    ]
+
+
 def estimate_run(
     recipe: Recipe, device: Device, root: Path, json: Path | None, console: Console
 ) -> None:
@@ -107,8 +119,8 @@ def estimate_run(
     console.print(render(found.stages, device), crop=False)
     for sentence in _summary(found.stages, device):
         console.print(sentence, highlight=False)
-    for label, words in found.misfits.items():
-        console.print(f"[red]{label} does not fit:[/red] {words}.", highlight=False)
+    for sentence in misfit_sentences(found.misfits):
+        console.print(sentence, highlight=False, style="red")
     for note in found.notes:
         console.print(f"[dim]{note}[/dim]", highlight=False)
     if json is not None:

@@ -130,7 +130,7 @@ def _size(count: int) -> str:
 def _count(value: float) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6)):
         if value >= 10 * size:
-            return f"{value / size:.3g} {unit}"
+            return f"{value / size:,.0f} {unit}"
     return f"{round(value):,}"
 
 
