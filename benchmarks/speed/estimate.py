@@ -19,6 +19,7 @@ from typing import Any
 
 GOAL = 0.2
 WORDS = 8000
+KINDS = ("training", "losses", "learning")
 # Every allocation of some size is then given back to the system when it is freed.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
@@ -109,13 +110,12 @@ def compared(folder: Path, architecture: str, case: str) -> list[dict[str, Any]]
     told = place / "estimate.json"
     call("-m", "tdro", "estimate", str(recipe), "--json", str(told), "-o", str(place / "run"))
     estimates = {one["place"]: one for one in json.loads(told.read_text())["stages"]}
+    wanted = [one["place"] for one in estimates.values() if one["kind"] in KINDS]
     lines = []
-    measured = stages_of(recipe, count_flops=False)
-    counted = stages_of(recipe, count_flops=True)
+    measured = stages_of(recipe, wanted, count_flops=False)
+    counted = stages_of(recipe, wanted, count_flops=True)
     for name, found in measured.items():
         one = estimates[name]
-        if one["kind"] not in ("training", "losses", "learning"):
-            continue
         flops = one["flops"] + one["flops_of_padding"]
         line = {
             "architecture": architecture,
@@ -135,16 +135,15 @@ def compared(folder: Path, architecture: str, case: str) -> list[dict[str, Any]]
     return lines
 
 
-def stages_of(recipe: Path, *, count_flops: bool) -> dict[str, dict[str, Any]]:
-    """Does a run, each stage in a process of its own, and returns what each took by its place."""
+def stages_of(recipe: Path, wanted: list[str], *, count_flops: bool) -> dict[str, dict[str, Any]]:
+    """Does the wanted stages of a run, each in a process of its own, and returns what each took."""
     found: dict[str, dict[str, Any]] = {}
     more = ["--count-flops"] if count_flops else []
-    while True:
+    while set(wanted) - set(found):
         answer = call(__file__, "--stage", "next", "--recipe", str(recipe), *more)
         done = json.loads(answer.splitlines()[-1])
-        if not done:
-            return found
         found[done.pop("place")] = done
+    return {place: found[place] for place in wanted}
 
 
 def call(*words: str) -> str:
