@@ -105,6 +105,7 @@ def test_the_readmes_commands_exist():
     )
     assert {
         "run",
+        "estimate",
         "compare",
         "demo",
         "evaluate",
