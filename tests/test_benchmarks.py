@@ -193,3 +193,12 @@ def test_the_transfer_table_tells_like_mixtures_from_unlike_ones(tmp_path):
         ("other", "another seed", 1.0),
     ]
     assert Mixture.load(tmp_path / "means/one-tdro.json").weights == pytest.approx(falling)
+
+
+def test_estimates_of_memory_and_operations_are_within_a_fifth(tmp_path):
+    told = tmp_path / "told.json"
+    options = ("--cases", "plain", "--layers", 4, "--json", told)
+    run("speed/estimate.py", *options)
+    (line,) = json.loads(told.read_text())["lines"]
+    for what in ("memory", "flops", "tokens"):
+        assert abs(line[f"{what}_ratio"] - 1) < 0.2, line

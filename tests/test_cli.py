@@ -38,7 +38,7 @@ def mixture_file(tmp_path):
 def test_help_names_every_command(tdro):
     code, shown, _ = tdro("--help")
     assert code == 0
-    for command in ("run", "compare", "demo", "tasks", "mixture", "evaluate", "report"):
+    for command in ("run", "compare", "demo", "tasks", "mixture", "evaluate", "report", "estimate"):
         assert command in shown
 
 

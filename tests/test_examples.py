@@ -103,6 +103,7 @@ def test_the_readmes_commands_exist():
     commands = set(re.findall(r"^tdro ((?:tasks |mixture )?[a-z]+)", readme, re.MULTILINE))
     assert {
         "run",
+        "estimate",
         "compare",
         "demo",
         "evaluate",

@@ -182,3 +182,62 @@ def test_methods_bring_their_published_values_and_these_survive_writing(recipe, 
     assert (found.learning.eta, found.learning.smoothing, found.learning.cut) == (1.0, 1e-3, None)
     (tmp_path / "again.yaml").write_text(found.to_yaml())
     assert load_recipe(tmp_path / "again.yaml").learning == found.learning
+
+
+def extending(folder, name, text):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_a_recipe_extends_another_key_by_key(recipe, tmp_path):
+    recipe(learning={"steps": 7, "eta": 0.1}, retrievers=["uniform", "learned"])
+    above = extending(
+        tmp_path / "inner",
+        "above.yaml",
+        "extends: ../recipe.yaml\nlearning: {eta: 0.5}\nretrievers: [ema]\n",
+    )
+    found = load_recipe(above, ["learning.batch_size=6"])
+    assert (found.learning.steps, found.learning.eta, found.learning.batch_size) == (7, 0.5, 6)
+    assert found.retrievers == ("ema",)
+    assert found.model == load_recipe(tmp_path / "recipe.yaml").model
+
+
+def test_paths_start_from_the_recipe_that_names_them(recipe, tmp_path):
+    for folder in (tmp_path, tmp_path / "inner"):
+        extending(folder, "mine.jsonl", '{"query": "a", "pos": ["b"]}\n')
+        extending(folder, "m.json", "{}")
+    benchmark = tmp_path / "judged"
+    benchmark.mkdir()
+    recipe(
+        tasks=[{"name": "mine", "path": "mine.jsonl"}],
+        benchmarks=["judged", {"path": "judged", "name": "again"}],
+        retrievers=["m.json"],
+        compare={"mixtures": ["m.json/top-0.5", {"file": "m.json"}]},
+    )
+    above = extending(tmp_path / "inner", "above.yaml", "extends: ../recipe.yaml\n")
+    found = load_recipe(above)
+    assert found == load_recipe(tmp_path / "recipe.yaml")
+    assert found.tasks[0].path == tmp_path / "mine.jsonl"
+    own = extending(
+        tmp_path / "inner", "own.yaml", "extends: ../recipe.yaml\nretrievers: [m.json]\n"
+    )
+    assert load_recipe(own).retrievers == (str(tmp_path / "inner" / "m.json"),)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ("extends: second.yaml\n", "extends: first.yaml\n", ["first.yaml -> second.yaml -> first"]),
+        ("extends: first.yaml\n", "", ["circle: first.yaml -> first.yaml"]),
+        ("extends: gone.yaml\n", "", ["first.yaml: 'extends' is 'gone.yaml', which does not"]),
+        ("extends: [second.yaml]\n", "", ["first.yaml: 'extends' is", "one other recipe"]),
+        ("extends: second.yaml\n", "- 1\n", ["second.yaml is no mapping"]),
+    ],
+)
+def test_a_wrong_extends_is_one_sentence(tmp_path, first, second, words):
+    extending(tmp_path, "second.yaml", second)
+    with pytest.raises(InputError) as told:
+        load_recipe(extending(tmp_path, "first.yaml", first))
+    assert all(word in str(told.value) for word in words), told.value
+    assert "\n" not in str(told.value)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,9 @@ _Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value: learning.steps=50."),
 ]
 
+_Devices = Annotated[int, typer.Option(min=1, help="GPUs; each holds all of a model.")]
+_Memory = Annotated[str | None, typer.Option(help="Memory of a GPU, such as 80GB.")]
+
 
 @app.command()
 def run(
@@ -39,14 +43,63 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Trace where the time of each stage goes.")
     ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only tell what would be done, and all that is wrong."),
+    ] = False,
+    devices: _Devices = 1,
+    memory: _Memory = None,
 ) -> None:
     """Go from tasks to a learned mixture to judged retrievers; does only what is not done."""
+    root = output or Path("runs") / recipe.stem
+    if dry_run:
+        _look_before(recipe, overrides or (), root, devices, memory)
+        return
+    if devices > 1 or memory is not None:
+        raise InputError("--devices and --memory are read with --dry-run only.")
     from tdro.recipe_file import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.execute import execute
 
-    execute(resolved, output or Path("runs") / recipe.stem, console(), profile=profile)
+    execute(resolved, root, console(), profile=profile)
+
+
+def _look_before(
+    recipe: Path, overrides: Sequence[str], root: Path, devices: int, memory: str | None
+) -> None:
+    from tdro.dryrun.command import dry_run
+    from tdro.estimate.command import device_of
+
+    device = device_of(devices, memory, None)
+    problems = dry_run(recipe, overrides, root, device, console())
+    for problem in problems:
+        _tell(problem)
+    if problems:
+        raise typer.Exit(2)
+
+
+@app.command()
+def estimate(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, a YAML file.")],
+    overrides: _Set = None,
+    output: _Output = None,
+    devices: _Devices = 1,
+    memory: _Memory = None,
+    throughput: Annotated[
+        float | None,
+        typer.Option(help="What a device really does, in TFLOPS; gives hours."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
+) -> None:
+    """Tell what each stage of a run takes: memory, rows, tokens, operations, hours."""
+    from tdro.recipe_file import load_recipe
+
+    resolved = load_recipe(recipe, overrides or ())
+    from tdro.estimate.command import device_of, estimate_run
+
+    device = device_of(devices, memory, throughput)
+    estimate_run(resolved, device, output or Path("runs") / recipe.stem, json, console())
 
 
 @app.command()
@@ -153,7 +206,7 @@ def report(
     console().print(str(page), highlight=False, soft_wrap=True)
 
 
-def _tell(error: Exception) -> None:
+def _tell(error: object) -> None:
     rank = os.environ.get("RANK", "0")
     who = "tdro" if rank == "0" else f"tdro (process {rank})"
     typer.echo(f"{who}: {error}", err=True)

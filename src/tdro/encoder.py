@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +16,16 @@ from sentence_transformers.sentence_transformer.modules import (
     StaticEmbedding,
     Transformer,
 )
-from tokenizers import processors
-from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
-    AutoModel,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from tdro.errors import InputError, require
+from tdro.errors import InputError
+from tdro.pretrained import (
+    make_ready,
+    pooling_of,
+    pretrained_config,
+    source_of,
+    told_in_one_sentence,
+)
 from tdro.settings import EncoderSettings
 
 # What a forward pass costs beside its tokens, in tokens. 32 rows of 8 passages, 47 tokens a text on
@@ -48,17 +47,11 @@ def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = No
     Raises:
         InputError: The pretrained model cannot be read or cannot be cut to ``layers``.
     """
-    folder, source = _source(settings.name_or_path)
-    try:
+    folder, source = source_of(settings.name_or_path)
+    with told_in_one_sentence(settings):
         tokenizer = AutoTokenizer.from_pretrained(folder, **source)
-        config = AutoConfig.from_pretrained(folder, **source)
-        _keep_layers(config, settings)
+        config = pretrained_config(settings)
         model = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **source)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"The model {settings.name_or_path!r} cannot be loaded: {reason}"
-        ) from None
     if source:
         model = _unquantized(model)
     if settings.kind == "static":
@@ -67,16 +60,6 @@ def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = No
         modules = _transformer_modules(settings, model, tokenizer)
     named = {"query": "", "document": "", **(prompts or {})}
     return SentenceTransformer(modules=modules, prompts=named, similarity_fn_name="cosine")
-
-
-def _source(name_or_path: str) -> tuple[str, dict[str, str]]:
-    path = Path(name_or_path)
-    if path.suffix != ".gguf":
-        return name_or_path, {}
-    if not path.is_file():
-        raise InputError(f"The model file {name_or_path} does not exist.")
-    require("gguf", "gguf")
-    return str(path.parent), {"gguf_file": path.name}
 
 
 def _unquantized(model: Any) -> Any:
@@ -89,30 +72,11 @@ def _unquantized(model: Any) -> Any:
     return plain
 
 
-def _keep_layers(config: Any, settings: EncoderSettings) -> None:
-    if settings.layers is None:
-        return
-    there = config.num_hidden_layers
-    if settings.layers > there:
-        raise InputError(
-            f"layers: {settings.layers} is more than the {there} layers of "
-            f"{settings.name_or_path!r}."
-        )
-    config.num_hidden_layers = settings.layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[: settings.layers]
-
-
 def _transformer_modules(
     settings: EncoderSettings, model: Any, tokenizer: PreTrainedTokenizerBase
 ) -> list[Any]:
-    encoder = type(model.config) in MODEL_FOR_MASKED_LM_MAPPING
-    pooling = settings.pooling or ("mean" if encoder else "lasttoken")
-    if pooling == "lasttoken":
-        end_with_eos(tokenizer)
-    tokenizer.padding_side = "right"
-    # sentence-transformers would wrap every text of a chat model in its chat template.
-    tokenizer.chat_template = None
+    pooling = pooling_of(settings, model.config)
+    make_ready(tokenizer, pooling)
     model.config.use_cache = False
     with _saved_pair(model, tokenizer) as folder:
         transformer = Transformer(
@@ -130,31 +94,6 @@ def _saved_pair(model: Any, tokenizer: PreTrainedTokenizerBase) -> Iterator[str]
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         yield folder
-
-
-def end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Makes the tokenizer's own post-processor put one EOS at the end, also after truncation.
-
-    Being part of the tokenizer it is saved with it, so that any program encodes alike.
-
-    Raises:
-        InputError: The tokenizer has no EOS token, or is not a fast tokenizer.
-    """
-    eos = tokenizer.eos_token
-    if eos is None:
-        raise InputError("The tokenizer has no EOS token, which last-token pooling needs.")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = eos
-    if tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id:
-        return
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise InputError("The tokenizer is not a fast one, and no EOS can be added to its output.")
-    template = processors.TemplateProcessing(
-        single=f"$A {eos}", pair=f"$A $B:1 {eos}:1", special_tokens=[(eos, tokenizer.eos_token_id)]
-    )
-    before = backend.post_processor
-    backend.post_processor = processors.Sequence([before, template]) if before else template
 
 
 def _static_modules(
@@ -183,15 +122,13 @@ def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tenso
     return components
 
 
-def count_parameters(model: SentenceTransformer) -> dict[str, int]:
+def count_parameters(model: Any) -> dict[str, int]:
     """Counts all parameters of a model, and those that one token of a text is multiplied with.
 
     Of a table of embeddings a token reads one row, and multiplies it with nothing.
     """
     everything = sum(weight.numel() for weight in model.parameters())
-    table = _input_embeddings(model)
-    if table is None and isinstance(model[0], StaticEmbedding):
-        table = model[0].embedding
+    table = _input_embeddings(model) or getattr(model[0], "embedding", None)
     looked_up = sum(weight.numel() for weight in table.parameters()) if table is not None else 0
     dimensions = int(model.get_embedding_dimension() or 0)
     # A bag of embeddings still adds one row a token.

@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base import BaseModel
@@ -22,17 +23,24 @@ def add_adapters(model: BaseModel, settings: LoraSettings, seed: int) -> None:
     Raises:
         InputError: peft is not installed, or the model has no transformer layers.
     """
-    peft = require("peft", "lora")
+    adapter = adapter_config(settings)
     if not model.has_peft_compatible_model():
         raise InputError("lora needs a model with transformer layers, and this one has none.")
     set_seed(seed)
-    model.add_adapter(
-        peft.LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules="all-linear",
-        )
+    model.add_adapter(adapter)
+
+
+def adapter_config(settings: LoraSettings) -> Any:
+    """Returns what peft calls the settings of adapters on all linear layers.
+
+    Raises:
+        InputError: peft is not installed.
+    """
+    return require("peft", "lora").LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
     )
 
 

@@ -31,13 +31,38 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe, applies ``key=value`` overrides and resolves its paths.
 
     Args:
-        path: The YAML file. Paths in it start from its folder.
+        path: The YAML file. Paths in it start from its folder. Its key ``extends`` names another
+            recipe, whose values hold where this one says nothing.
         overrides: Each ``dotted.key=value``, the value in YAML, read as if it stood in the file.
 
     Raises:
         InputError: The file, a key, a value or a named path is wrong; one sentence.
     """
-    content = _read_yaml(path)
+
+    def refuse(sentence: str) -> None:
+        raise InputError(sentence)
+
+    recipe = _loaded(path, overrides, refuse)
+    assert recipe is not None
+    return recipe
+
+
+def checked_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe | None, list[str]]:
+    """Reads a recipe as :func:`load_recipe` does and tells all that is wrong with it.
+
+    Returns:
+        The recipe, None where its values are wrong, and a sentence for each thing that is; a
+        recipe whose files are missing is returned all the same.
+    """
+    problems: list[str] = []
+    try:
+        return _loaded(path, overrides, problems.append), problems
+    except InputError as error:
+        return None, [*problems, str(error)]
+
+
+def _loaded(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> Recipe | None:
+    content = _extended(path, ())
     for override in overrides:
         _apply(content, override)
     proxy = content.get("proxy") or {}
@@ -47,8 +72,85 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         recipe = Recipe.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {_sentence(error)}") from None
-    return _resolved(recipe, path)
+        for sentence in _sentences(error):
+            tell(f"{path}: {sentence}")
+        return None
+    return _resolved(recipe, path, tell)
+
+
+def _extended(path: Path, inner: tuple[Path, ...]) -> dict[str, Any]:
+    """Reads a recipe over the one that it extends."""
+    content = _read_yaml(path)
+    if "extends" not in content:
+        return content
+    name = content.pop("extends")
+    if not isinstance(name, str):
+        raise InputError(f"{path}: 'extends' is {name!r}: write the name of one other recipe.")
+    found = (path.resolve().parent / name).resolve()
+    if not found.is_file():
+        raise InputError(f"{path}: 'extends' is {name!r}, which does not exist ({found}).")
+    way = (*inner, path.resolve())
+    if found in way:
+        round_trip = " -> ".join(one.name for one in (*way[way.index(found) :], found))
+        raise InputError(f"{path}: 'extends' goes in a circle: {round_trip}.")
+    return _merged(_anchored(_extended(found, way), found.parent), content)
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays a mapping over another: what both hold as mappings is merged, all else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = _merged(old, value)
+        merged[key] = value
+    return merged
+
+
+def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Makes the paths of a recipe that is extended absolute: they start from its own folder."""
+
+    def at(value: Any) -> Any:
+        return str(folder / value) if isinstance(value, str) else value
+
+    def entry(value: Any, key: str) -> Any:
+        return (
+            {**value, key: at(value[key])} if isinstance(value, Mapping) and key in value else value
+        )
+
+    def mixture(value: Any) -> Any:
+        named = isinstance(value, str) and split_selection(value)[0].endswith(".json")
+        return at(value) if named else entry(value, "file")
+
+    def model(value: Any) -> Any:
+        name = value.get("name_or_path") if isinstance(value, Mapping) else None
+        return entry(value, "name_or_path") if _is_local(name, folder) else value
+
+    def each(values: Any, change: Callable[[Any], Any]) -> Any:
+        return [change(value) for value in values] if isinstance(values, list) else values
+
+    changes: dict[str, Callable[[Any], Any]] = {
+        "tasks": lambda value: each(entry(value, "folder"), lambda one: entry(one, "path")),
+        "benchmarks": lambda value: each(
+            value, lambda one: at(one) if isinstance(one, str) else entry(one, "path")
+        ),
+        "retrievers": lambda value: each(value, mixture),
+        "compare": lambda value: (
+            {**value, "mixtures": each(value["mixtures"], mixture)}
+            if isinstance(value, Mapping) and "mixtures" in value
+            else value
+        ),
+        "model": model,
+        "proxy": model,
+    }
+    return {key: changes.get(key, lambda value: value)(value) for key, value in content.items()}
+
+
+def _is_local(name: Any, folder: Path) -> bool:
+    """Tells whether a model is a file or folder and no name on a hub."""
+    if not isinstance(name, str):
+        return False
+    return name.endswith(".gguf") or name.startswith((".", "/")) or (folder / name).exists()
 
 
 def replay_settings(method: str, overrides: Sequence[str]) -> LearningSettings:
@@ -110,26 +212,44 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _sentence(error: ValidationError) -> str:
+    return _sentences(error)[0]
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    """Returns what is wrong, the problem that explains others first, each problem once."""
     # A union reports its problems member by member; the deepest place is the one that was meant,
     # and there a key that is too much explains one that is missing.
-    first = max(
+    ordered = sorted(
         error.errors(include_url=False),
         key=lambda problem: (len(problem["loc"]), problem["type"] == "extra_forbidden"),
+        reverse=True,
     )
-    steps = [str(step) for step in first["loc"] if not _is_union_label(str(step))]
+    found: dict[Any, str] = {}
+    for problem in ordered:
+        place = problem["loc"]
+        ambiguous = any(_is_union_label(str(step)) for step in place)
+        # What is wrong in the model is wrong in the proxy that takes it over.
+        if place and place[0] == "proxy" and ("model", *place[1:]) in found:
+            continue
+        found.setdefault(place[0] if ambiguous else place, _told(problem))
+    return list(found.values())
+
+
+def _told(problem: Any) -> str:
+    steps = [str(step) for step in problem["loc"] if not _is_union_label(str(step))]
     key = ".".join(steps)
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(steps[-1], _keys_beside(first["loc"]), 1, 0.0)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(steps[-1], _keys_beside(problem["loc"]), 1, 0.0)
         return (
-            f"the key {key!r} (value {first['input']!r}) is unknown; "
+            f"the key {key!r} (value {problem['input']!r}) is unknown; "
             f"the nearest valid key is {near[0]!r}."
         )
-    if first["type"] == "missing":
+    if problem["type"] == "missing":
         return f"the key {key!r} is missing."
-    message = first["msg"].removeprefix("Value error, ")
-    if isinstance(first["input"], dict):
+    message = problem["msg"].removeprefix("Value error, ")
+    if isinstance(problem["input"], dict):
         return f"in {key!r}, {message}." if key else f"{message}."
-    return f"{key!r} is {first['input']!r}: {message[0].lower()}{message[1:]}."
+    return f"{key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
 
 
 def _is_union_label(step: str) -> bool:
@@ -161,19 +281,19 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
     return list(model.model_fields)
 
 
-def _resolved(recipe: Recipe, path: Path) -> Recipe:
-    """Makes every path absolute, after checking that it is there, and fills what is inherited."""
+def _resolved(recipe: Recipe, path: Path, tell: Callable[[str], None]) -> Recipe:
+    """Makes every path absolute, tells those that are not there, and fills what is inherited."""
     base = path.resolve().parent
 
     def existing(value: Path | str, key: str) -> Path:
         found = (base / value).resolve()
         if not found.exists():
-            raise InputError(f"{path}: {key!r} is {str(value)!r}, which does not exist ({found}).")
+            tell(f"{path}: {key!r} is {str(value)!r}, which does not exist ({found}).")
         return found
 
     def model(settings: EncoderSettings, key: str) -> EncoderSettings:
         name = settings.name_or_path
-        local = name.endswith(".gguf") or name.startswith((".", "/")) or (base / name).exists()
+        local = _is_local(name, base)
         place = str(existing(name, f"{key}.name_or_path")) if local else name
         return settings.model_copy(update={"name_or_path": place})
 

@@ -24,7 +24,7 @@ from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
 
 LOSSES_FILE = "losses.parquet"
-_HELD_OUT_ROWS = 32
+HELD_OUT_ROWS = 32
 _WINDOW = 512
 
 
@@ -156,7 +156,7 @@ def held_out_plan(tasks: Sequence[TrainingTask], negatives: int, seed: int) -> P
     plan = make_plan(
         swapped,
         steps=1,
-        batch_size=_HELD_OUT_ROWS * len(held),
+        batch_size=HELD_OUT_ROWS * len(held),
         negatives=negatives,
         seed=seed,
     )

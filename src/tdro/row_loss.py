@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tdro.similarity import ScoredTexts
 
 # Forward passes are cut finer than backward passes: short texts are then not padded to long ones.
-_FORWARDS_PER_CHUNK = 8
+FORWARDS_PER_CHUNK = 8
 
 
 def row_losses(
@@ -35,7 +35,7 @@ def row_losses(
     Returns:
         Losses in nats, float32 or better, shape ``(rows,)``.
     """
-    pass_tokens = max(1, chunk_tokens // _FORWARDS_PER_CHUNK)
+    pass_tokens = max(1, chunk_tokens // FORWARDS_PER_CHUNK)
     scores = tokens.scores(model, query_of, passage_of, pass_tokens) / temperature
     # Outside autocast, as the scores were.
     with torch.autocast(scores.device.type, enabled=False):

@@ -19,7 +19,7 @@ from tdro.progress import Tick, stage_progress
 MANIFEST_FILE = "manifest.json"
 PROFILE_FOLDER = "profile"
 _TURN_FILE = ".turn.lock"
-_INPUTS_FILE = "inputs.json"
+INPUTS_FILE = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class RunDirectory:
     """The directory of a run, which does the stages that are missing or stale.
 
     Args:
-        root: The directory; made when missing.
+        root: The directory; made with its first stage.
         console: Where to say what is done and why.
         profile: Also trace where the time of a stage goes (see ``tdro.profile``).
         shared: Other runs may complete stages here at the same time.
@@ -74,7 +74,6 @@ class RunDirectory:
         self.shared = shared
         self._seen: set[tuple[str, str]] = set()
         self._warned: set[str] = set()
-        root.mkdir(parents=True, exist_ok=True)
 
     def complete(self, stage: Stage) -> Path:
         """Returns the stage's finished directory, doing the work if it has to be done.
@@ -107,11 +106,11 @@ class RunDirectory:
 
     def _begin(self, stage: Stage, target: Path, partial: Path) -> bool:
         """Makes room for a stage that has to be done, and tells whether it has to."""
-        reason = self._why(stage, target)
+        reason = self.why(stage)
         if reason is None:
             self._say(f"[dim]{escape(stage.label)}: done before[/dim]")
             return False
-        known = partial / _INPUTS_FILE
+        known = partial / INPUTS_FILE
         if partial.exists() and not (
             known.is_file() and digest(read_json(known)) == stage.fingerprint
         ):
@@ -126,7 +125,7 @@ class RunDirectory:
         self, stage: Stage, target: Path, partial: Path, facts: dict[str, Any], seconds: float
     ) -> None:
         """Writes the manifest of a stage and gives its folder its final name."""
-        (partial / _INPUTS_FILE).unlink()
+        (partial / INPUTS_FILE).unlink()
         manifest = {
             "stage": stage.label,
             "fingerprint": stage.fingerprint,
@@ -142,8 +141,7 @@ class RunDirectory:
 
     def is_done(self, stage: Stage) -> bool:
         """Tells whether a stage was finished with these very inputs."""
-        target = self.root / stage.directory
-        return self.processes.once(lambda: self._why(stage, target) is None)
+        return self.processes.once(lambda: self.why(stage) is None)
 
     def undo(self, directory: Path) -> None:
         """Makes a finished stage one that is to be done."""
@@ -160,8 +158,9 @@ class RunDirectory:
         with profiled(stage.label, trace, tick, self.console) as profiled_tick:
             return stage.work(partial, profiled_tick)
 
-    def _why(self, stage: Stage, target: Path) -> str | None:
-        """Returns why the stage has to be done, or None when it is done."""
+    def why(self, stage: Stage) -> str | None:
+        """Returns why a stage has to be done, or None when it is done."""
+        target = self.root / stage.directory
         if not (target / MANIFEST_FILE).is_file():
             return "to be done"
         manifest = read_json(target / MANIFEST_FILE)
@@ -185,14 +184,53 @@ class RunDirectory:
         self.console.print(text, highlight=False)
 
 
+class NotDoneError(Exception):
+    """The result of a stage was asked for that is not done.
+
+    Attributes:
+        place: Folder of the stage in its run directory.
+    """
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+class Pending:
+    """The folder that a stage will leave: it has a fingerprint, and nothing can be read from it.
+
+    Args:
+        place: Folder of the stage in its run directory.
+        fingerprint: Digest of its inputs, where they are known.
+
+    Raises:
+        NotDoneError: Anything but a path below it is asked for.
+    """
+
+    def __init__(self, place: str, fingerprint: str = "") -> None:
+        self.place = place
+        self.fingerprint = fingerprint
+
+    def __truediv__(self, name: str) -> "Pending":
+        return Pending(self.place)
+
+    def __fspath__(self) -> str:
+        raise NotDoneError(self.place)
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotDoneError(self.place)
+
+
 def file_identity(path: Path) -> dict[str, Any]:
     """Returns what tells a file from a changed one without reading it."""
     state = path.stat()
     return {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
 
 
-def fingerprint_of(finished: Path) -> str:
-    """Returns the fingerprint of a finished stage's inputs."""
+def fingerprint_of(finished: Path | Pending) -> str:
+    """Returns the fingerprint of a stage's inputs, of one not yet done likewise."""
+    if isinstance(finished, Pending):
+        return finished.fingerprint
     fingerprint: str = read_json(finished / MANIFEST_FILE)["fingerprint"]
     return fingerprint
 

@@ -80,7 +80,7 @@ def open_context(
 
 def prepare_tasks(recipe: Recipe, directory: RunDirectory) -> list[Task]:
     """Prepares the tasks of a recipe, where that is not done yet."""
-    return [_prepared(recipe, directory, source) for source in recipe.task_sources()]
+    return [prepared_task(recipe, directory, source) for source in recipe.task_sources()]
 
 
 def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:
@@ -118,7 +118,9 @@ def _reading_options(source: TaskSource) -> dict[str, Any]:
     return options
 
 
-def _prepared(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
+def prepared_task(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
+    """Prepares a task, where that is not done yet."""
+
     def work(target: Path, tick: Tick) -> dict[str, Any]:
         report = prepare_task(source, target, max_rows=recipe.max_rows, seed=recipe.seed)
         dropped = sum(report.dropped.values())

@@ -10,7 +10,7 @@ from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, EncoderSettings
 from tdro.stages import MANIFEST_FILE
 
 # A forward pass multiplies and adds; a backward pass does so twice as often again.
-_FORWARD, _TRAINING = 2, 6
+FORWARD, TRAINING = 2, 6
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def training_cost(context: Context, trained: Path) -> Cost:
         context: The recipe at work.
         trained: Folder of the finished stage.
     """
-    return _cost(trained, _TRAINING * _parameters_per_token(context, context.recipe.model))
+    return _cost(trained, TRAINING * _parameters_per_token(context, context.recipe.model))
 
 
 def learner_cost(context: Context, method: str) -> Cost:
@@ -71,7 +71,7 @@ def learner_cost(context: Context, method: str) -> Cost:
         folds = sorted((root / "reference_folds").glob("*"))
         trained = [*(folds or [root / "reference"]), root / "mixtures" / method]
         inferred = [root / "reference_losses"]
-    return _sum(context, trained, _TRAINING) + _sum(context, inferred, _FORWARD)
+    return _sum(context, trained, TRAINING) + _sum(context, inferred, FORWARD)
 
 
 def _sum(context: Context, folders: Iterable[Path], passes: int) -> Cost:

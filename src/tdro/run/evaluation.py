@@ -15,6 +15,7 @@ from tdro.evaluation.loaders.find import find_sources, read_once
 from tdro.evaluation.loaders.source import Choice, Source
 from tdro.evaluation.scores import SCORES_FILE, check_metrics
 from tdro.files import content_digest, digest, file_name
+from tdro.processes import Processes
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
@@ -48,7 +49,12 @@ def outside_judges(context: Context) -> list[Judge]:
             metric is unknown.
     """
     check_metrics(context.recipe.metrics)
-    judges = [judge for entry in context.recipe.benchmarks for judge in _outside(context, entry)]
+    cache, processes = context.shared.root / _CORPORA_FOLDER, context.directory.processes
+    judges = [
+        judge
+        for entry in context.recipe.benchmarks
+        for judge in read_outside(entry, cache, processes)
+    ]
     names = [item.name for item in (*context.tasks, *context.excluded) if len(item.held_out)]
     names += [item.benchmark.name for item in judges]
     if not names:
@@ -65,16 +71,26 @@ def outside_judges(context: Context) -> list[Judge]:
 def holdout_judges(context: Context) -> list[Judge]:
     """Returns the hold-outs of the tasks as benchmarks, those of excluded tasks last."""
     judges = []
-    for group, tasks in (("holdout", context.tasks), ("unseen", context.excluded)):
-        held = [item for item in tasks if len(item.held_out)]
-        if not held:
-            continue
-        at = _holdouts(context, held, group)
+    for at, held in complete_holdouts(context):
         for item in held:
             benchmark = _loaded(context, at / file_name(item.name), cache=at)
-            identity = {"holdouts": fingerprint_of(at), "name": item.name}
-            judges.append(Judge(benchmark, identity))
+            judges.append(Judge(benchmark, holdout_identity(at, item)))
     return judges
+
+
+def complete_holdouts(context: Context) -> list[tuple[Path, list[TrainingTask]]]:
+    """Returns the folder of each group of hold-outs and the tasks that they are of."""
+    found = []
+    for group, tasks in (("holdout", context.tasks), ("unseen", context.excluded)):
+        held = [item for item in tasks if len(item.held_out)]
+        if held:
+            found.append((_holdouts(context, held, group), held))
+    return found
+
+
+def holdout_identity(at: Path, item: TrainingTask) -> dict[str, Any]:
+    """Returns what the scores on a task's hold-out are kept under."""
+    return {"holdouts": fingerprint_of(at), "name": item.name}
 
 
 def complete_scores(context: Context, stage: Stage) -> pa.Table:
@@ -154,20 +170,29 @@ def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Pat
     return context.directory.complete(Stage(label, place, inputs, work))
 
 
-def _outside(context: Context, entry: BenchmarkEntry) -> list[Judge]:
+def read_outside(entry: BenchmarkEntry, cache: Path | None, processes: Processes) -> list[Judge]:
+    """Reads the outside benchmarks of a recipe's entry.
+
+    Args:
+        entry: The entry.
+        cache: Folder that keeps their documents, memory-mapped; without it, a temporary one.
+        processes: The first of them alone writes there.
+
+    Raises:
+        InputError: One cannot be read, or several are given one name.
+    """
     sources = find_sources([entry.path], Choice(entry.languages, entry.split), entry.only)
     if entry.name is not None and len(sources) > 1:
         raise InputError(
             f"The benchmarks of {entry.path} are {len(sources)} and cannot all be named "
             f"{entry.name!r}: leave the name out."
         )
-    cache = context.shared.root / _CORPORA_FOLDER
     judges = []
     contents: dict[Path, str] = {}
     for source in sources:
         for path in source.files:
             contents[path] = contents.get(path) or content_digest(path)
-        found = read_once(source, cache, context.directory.processes)
+        found = read_once(source, cache, processes)
         instruction = found.instruction if entry.instruction is None else entry.instruction
         benchmark = replace(found, name=entry.name or found.name, instruction=instruction)
         files = {path.relative_to(entry.path).as_posix(): contents[path] for path in source.files}

@@ -63,17 +63,23 @@ def check_trackers(recipe: Recipe) -> None:
     Raises:
         InputError: A tracker is unknown or not installed.
     """
+    for sentence in wrong_trackers(recipe):
+        raise InputError(sentence)
+
+
+def wrong_trackers(recipe: Recipe) -> list[str]:
+    """Returns a sentence for each tracker of ``report_to`` that is unknown or not installed."""
     if not recipe.report_to:
-        return
+        return []
     from transformers.integrations import integration_utils
 
     known = integration_utils.get_available_reporting_integrations()  # type: ignore[no-untyped-call]
-    for name in recipe.report_to:
-        if name not in known:
-            raise InputError(
-                f"report_to names {name!r}, which is unknown or not installed; "
-                f"installed here: {', '.join(sorted(known)) or 'none'}."
-            )
+    return [
+        f"report_to names {name!r}, which is unknown or not installed; "
+        f"installed here: {', '.join(sorted(known)) or 'none'}."
+        for name in recipe.report_to
+        if name not in known
+    ]
 
 
 @contextlib.contextmanager

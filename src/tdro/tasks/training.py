@@ -11,7 +11,7 @@ from tdro.errors import InputError
 from tdro.tasks.task import Task
 
 # A hold-out never takes more than this share of a task's rows.
-_LARGEST_HOLDOUT = 0.2
+LARGEST_HOLDOUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def hold_out(
         rows: The rows to split; all when absent.
     """
     rows = np.arange(len(task)) if rows is None else rows
-    count = min(queries, int(_LARGEST_HOLDOUT * len(rows)))
+    count = min(queries, int(LARGEST_HOLDOUT * len(rows)))
     order = np.random.default_rng(task_seed(seed, purpose, task.name)).permutation(rows)
     return TrainingTask(task, np.sort(order[count:]), np.sort(order[:count]))
 

@@ -1,0 +1,95 @@
+"""``tdro run --dry-run``: how the stages stand, and all that would stop the run."""
+
+import contextlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tdro.dryrun.graph import DONE, OPEN, STALE, Told, stage_graph
+from tdro.dryrun.preflight import Findings, preflight
+from tdro.errors import InputError
+from tdro.estimate.command import misfit_sentences, misfits_of, prepared_at
+from tdro.estimate.drawn import Drawn
+from tdro.estimate.render import Device
+from tdro.estimate.rows import BenchmarkGlance, glance_at_benchmark
+from tdro.estimate.stages import Estimator, StageEstimate
+from tdro.processes import Processes
+from tdro.recipe import Recipe
+from tdro.recipe_file import checked_recipe
+from tdro.run.evaluation import read_outside
+from tdro.run.outline import outline
+
+_STYLES = {DONE: "dim", STALE: "yellow", OPEN: "yellow"}
+
+
+def dry_run(
+    path: Path, overrides: Sequence[str], root: Path, device: Device, console: Console
+) -> list[str]:
+    """Prints what a run would do, and looks for all that would stop it.
+
+    No model is loaded or fetched, and nothing is written.
+
+    Args:
+        path: The recipe.
+        overrides: Each ``key=value``.
+        root: The run directory, which need not be there.
+        device: What the run is to have; memory is looked at where it is told.
+        console: Where to print.
+
+    Returns:
+        The problems, a sentence each.
+    """
+    recipe, problems = checked_recipe(path, overrides)
+    if recipe is None:
+        return problems
+    found = preflight(recipe, root, devices=device.count, prepared=partial(prepared_at, root))
+    problems += [one for one in found.problems if one not in problems]
+    try:
+        console.print(_table(stage_graph(recipe, root)), crop=False)
+        if device.memory is not None:
+            problems += _memory(recipe, device, found)
+    except (InputError, FileNotFoundError) as error:
+        # A file that is missing or broken was told above, and the stages depend on it.
+        if not problems:
+            problems.append(str(error))
+    for note in dict.fromkeys(found.notes):
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    if not problems:
+        console.print("Nothing would stop this run.", style="green")
+    return problems
+
+
+def _memory(recipe: Recipe, device: Device, found: Findings) -> list[str]:
+    """Returns a sentence for each stage that does not fit the memory of a device."""
+    names = [source.name for source in recipe.task_sources()]
+    if {one.name for one in found.glances} != set(names):
+        return []
+    benchmarks: list[BenchmarkGlance] = []
+    for entry in recipe.benchmarks:
+        # One that cannot be read has been told.
+        with contextlib.suppress(InputError):
+            judges = read_outside(entry, None, Processes())
+            benchmarks += [glance_at_benchmark(judge.benchmark) for judge in judges]
+    estimator = Estimator(Drawn(recipe, found.glances, benchmarks, local=True), device.count)
+    stages: list[StageEstimate] = []
+    for stage in outline(recipe, names):
+        try:
+            stages.append(estimator.estimate(stage))
+        except InputError as error:
+            found.notes.append(f"The memory of {stage.label} is not known: {error}")
+    return misfit_sentences(misfits_of(estimator, stages, device))
+
+
+def _table(told: Sequence[Told]) -> Table:
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn.add_column("stage", min_width=16, overflow="fold")
+    drawn.add_column("state", no_wrap=True)
+    drawn.add_column("why", overflow="fold")
+    for one in told:
+        drawn.add_row(Text(one.label), one.state, Text(one.why), style=_STYLES.get(one.state, ""))
+    return drawn

@@ -1,0 +1,206 @@
+"""The stages of a run and how each stands, told by going through the run without doing it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import cast
+
+from datasets import Dataset
+from rich.console import Console
+
+from tdro.evaluation.benchmark import Benchmark
+from tdro.files import file_name, read_json
+from tdro.processes import Processes
+from tdro.recipe import Recipe
+from tdro.run.context import Context, open_context, prepared_task
+from tdro.run.evaluation import (
+    Judge,
+    complete_holdouts,
+    holdout_identity,
+    read_outside,
+    scores_stage,
+)
+from tdro.run.mixture import complete_mixture, mixture_named
+from tdro.run.models import complete_encoder, complete_reference, complete_retriever
+from tdro.run.outline import Planned, outline, retriever_name
+from tdro.stages import (
+    INPUTS_FILE,
+    MANIFEST_FILE,
+    NotDoneError,
+    Pending,
+    RunDirectory,
+    Stage,
+)
+from tdro.tasks.task import Task, TaskSource
+
+DONE, STALE, MISSING, OPEN = "done", "stale", "to be done", "not known yet"
+_JUDGED = ("holdouts", "scores")
+_MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A stage and how it stands.
+
+    Attributes:
+        label: Its name for people.
+        state: ``done``, ``stale``, ``to be done``, or ``not known yet``: it was done, but whether
+            with the same inputs depends on a stage that has to be done first.
+        why: What has changed, or what it waits for; may be empty.
+    """
+
+    label: str
+    state: str
+    why: str = ""
+
+
+def stage_graph(recipe: Recipe, root: Path) -> list[Told]:
+    """Tells of every stage of a run whether it is done, in the order of the run.
+
+    No model is loaded and nothing is written.
+
+    Args:
+        recipe: The resolved recipe.
+        root: The run directory, which need not be there.
+
+    Raises:
+        InputError: A task cannot be found, or a mixture or a benchmark cannot be read.
+    """
+    return _Walk(recipe, root).graph()
+
+
+class _DryDirectory(RunDirectory):
+    """A run directory that does no stage but tells how each stands."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root, Console(quiet=True))
+        self.told: dict[str, Told] = {}
+
+    def complete(self, stage: Stage) -> Path:
+        """Returns the stage's folder; one that is not done has no content to be read."""
+        target = self.root / stage.directory
+        reason = self.why(stage)
+        if reason is None:
+            self.told.setdefault(stage.directory, Told(stage.label, DONE))
+            return target
+        first, _, why = reason.partition(", ")
+        known = target.with_name(f".{target.name}.partial") / INPUTS_FILE
+        if known.is_file() and read_json(known) == dict(stage.inputs):
+            why = "; ".join(filter(None, [why, "goes on where it was stopped"]))
+        state = MISSING if first == "to be done" else STALE
+        self.told.setdefault(stage.directory, Told(stage.label, state, why))
+        return cast(Path, Pending(stage.directory, stage.fingerprint))
+
+
+class _Walk:
+    """Goes through the stages of a run, each as far as it can be told."""
+
+    def __init__(self, recipe: Recipe, root: Path) -> None:
+        self.recipe = recipe
+        self.directory = _DryDirectory(root)
+        self.sources = recipe.task_sources()
+        self.planned = outline(recipe, [source.name for source in self.sources])
+        # What stages that were not reached wait for, by their places.
+        self.waits: dict[str, str] = {}
+
+    def graph(self) -> list[Told]:
+        """Returns all stages."""
+        prepared: list[Task] = []
+
+        def prepare(source: TaskSource) -> None:
+            prepared.append(prepared_task(self.recipe, self.directory, source))
+
+        for source in self.sources:
+            self._go([stage.place for stage in self.planned], partial(prepare, source))
+        planned = self.planned
+        if len(prepared) == len(self.sources):
+            self.waits.clear()
+            context = open_context(self.recipe, self.directory, prepared=prepared)
+            self._learn(context)
+            if self.recipe.retrievers:
+                complete_holdouts(context)
+            for entry in self.recipe.retrievers:
+                self._train_and_judge(context, entry)
+            # Tasks that are too small for a hold-out have none.
+            planned = [
+                stage
+                for stage in planned
+                if stage.kind != "holdouts" or stage.place in self.directory.told
+            ]
+        return [self._told(stage) for stage in planned]
+
+    def _learn(self, context: Context) -> None:
+        if self.recipe.needs_learning:
+            learning = [stage.place for stage in self.planned if stage.kind not in _JUDGED]
+            self._go(learning, lambda: complete_mixture(context))
+
+    def _train_and_judge(self, context: Context, entry: str) -> None:
+        name = retriever_name(entry)
+        trained: list[Path] = []
+
+        def train() -> None:
+            if entry == "reference":
+                trained.append(complete_reference(context))
+                return
+            complete_encoder(context, self.recipe.model)
+            mixture = mixture_named(context, entry, self._learned)
+            trained.append(complete_retriever(context, name, mixture))
+
+        def judge() -> None:
+            settings = self.recipe.proxy if entry == "reference" else self.recipe.model
+            judges = self._judges(context)
+            self.directory.complete(scores_stage(context, name, trained[0], judges, settings))
+
+        self._go([f"retrievers/{file_name(name)}"], train)
+        if trained:
+            judge()
+        else:
+            self.waits[f"runs/{file_name(name)}"] = f"retriever {name}"
+
+    @property
+    def _learned(self) -> Path:
+        told = self.directory.told.get(_MIXTURE)
+        if told is not None and told.state == DONE:
+            return self.directory.root / _MIXTURE
+        return cast(Path, Pending(_MIXTURE))
+
+    def _judges(self, context: Context) -> list[Judge]:
+        """Returns what is judged on, by name and identity alone."""
+        judges = [
+            Judge(_hollow(item.name, item.task.instruction), holdout_identity(at, item))
+            for at, held in complete_holdouts(context)
+            for item in held
+        ]
+        return judges + self._outside
+
+    @cached_property
+    def _outside(self) -> list[Judge]:
+        judges = []
+        for entry in self.recipe.benchmarks:
+            judges += read_outside(entry, None, Processes())
+        return judges
+
+    def _go(self, places: Iterable[str], through: Callable[[], object]) -> None:
+        """Goes on until the result of a stage is needed that is not done."""
+        try:
+            through()
+        except NotDoneError as error:
+            for place in places:
+                self.waits.setdefault(place, self._label(error.place))
+
+    def _label(self, place: str) -> str:
+        return next(stage.label for stage in self.planned if stage.place == place)
+
+    def _told(self, stage: Planned) -> Told:
+        if stage.place in self.directory.told:
+            return self.directory.told[stage.place]
+        there = (self.directory.root / stage.place / MANIFEST_FILE).is_file()
+        needed = self.waits.get(stage.place)
+        why = f"waits for {needed}" if needed else ""
+        return Told(stage.label, OPEN if there else MISSING, why)
+
+
+def _hollow(name: str, instruction: str) -> Benchmark:
+    """Returns a benchmark of which nothing but its name is known."""
+    return Benchmark(name, instruction, "", {}, Dataset.from_dict({}), {})

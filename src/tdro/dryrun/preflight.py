@@ -1,0 +1,271 @@
+"""What would stop a run, or should be known of it, told before it starts: all of it, not the first.
+
+No model is loaded, no model is fetched and nothing is written.
+"""
+
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from tdro.errors import InputError
+from tdro.estimate.rows import TaskGlance, glance_at
+from tdro.evaluation.scores import check_metrics
+from tdro.mixture import Mixture
+from tdro.pretrained import pretrained_config, pretrained_tokenizer
+from tdro.processes import Processes
+from tdro.recipe import BenchmarkEntry, Recipe
+from tdro.run.evaluation import read_outside
+from tdro.run.execute import wrong_trackers
+from tdro.run.outline import outline
+from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
+from tdro.tasks.task import TaskSource
+from tdro.tasks.training import LARGEST_HOLDOUT
+
+# What the stages of a run import, and the extra that brings it.
+_NEEDED = ("bm25s", "ir_measures", "jinja2", "plotly", "scipy")
+_LEFT_BY_A_LOOP = ("mean", "ema")
+
+
+@dataclass
+class Findings:
+    """What was found.
+
+    Attributes:
+        problems: What would stop the run, a sentence each.
+        notes: What should be known of it, likewise.
+        glances: What was seen of each task that can be read.
+    """
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    glances: list[TaskGlance] = field(default_factory=list)
+
+    def trying(self, look: Callable[[], object]) -> None:
+        """Keeps what a look at something raises as a problem."""
+        try:
+            look()
+        except InputError as error:
+            self.problems.append(str(error))
+
+
+def preflight(
+    recipe: Recipe,
+    root: Path,
+    *,
+    devices: int = 1,
+    prepared: Callable[[TaskSource], Path | None] = lambda source: None,
+) -> Findings:
+    """Looks at everything that a run reads.
+
+    Args:
+        recipe: The resolved recipe.
+        root: Its run directory, which need not be there.
+        devices: Processes that share the work.
+        prepared: Tells where a task is prepared, if it is.
+    """
+    found = Findings()
+    _output(root, found)
+    _packages(recipe, found)
+    found.problems += wrong_trackers(recipe)
+    for settings in dict.fromkeys((recipe.model, recipe.proxy)):
+        _model(settings, found)
+    names = _tasks(recipe, prepared, found)
+    _sizes(recipe, devices, found)
+    _mixtures(recipe, names, found)
+    _benchmarks(recipe, names, found)
+    return found
+
+
+def _output(root: Path, found: Findings) -> None:
+    there = next(one for one in (root, *root.resolve().parents) if one.exists())
+    if not there.is_dir():
+        found.problems.append(f"The run directory {root} is a file: use another --output.")
+    elif not os.access(there, os.W_OK):
+        found.problems.append(f"{there} cannot be written to: use another --output.")
+
+
+def _packages(recipe: Recipe, found: Findings) -> None:
+    wanted = dict.fromkeys(_NEEDED, "run")
+    if any(s.lora for s in (recipe.reference, recipe.learning, recipe.training)):
+        wanted["peft"] = "lora"
+    for name, extra in wanted.items():
+        if importlib.util.find_spec(name) is None:
+            found.problems.append(f"A run needs the package {name!r}: pip install 'tdro[{extra}]'.")
+
+
+def _model(settings: EncoderSettings, found: Findings) -> None:
+    name = settings.name_or_path
+    # One that does not exist was told when the recipe was read.
+    local = name.endswith(".gguf") or Path(name).is_absolute()
+    if local and not Path(name).exists():
+        return
+    try:
+        config = pretrained_config(settings, local=True)
+    except InputError as error:
+        if local or "layers:" in str(error):
+            found.problems.append(str(error))
+        else:
+            found.notes.append(
+                f"The model {name} is not on this machine: it is fetched when the run starts, and "
+                "was not looked at."
+            )
+        return
+    if local:
+        found.trying(partial(pretrained_tokenizer, settings, config))
+
+
+def _tasks(
+    recipe: Recipe, prepared: Callable[[TaskSource], Path | None], found: Findings
+) -> list[str]:
+    try:
+        sources = recipe.task_sources()
+    except InputError as error:
+        # A folder or file that does not exist was told when the recipe was read.
+        if str(error) not in found.problems:
+            found.problems.append(str(error))
+        return []
+    for source in sources:
+        if source.hub is not None and prepared(source) is None:
+            found.notes.append(
+                f"Task {source.name!r} is read from the hub when the run starts, and was not "
+                "looked at."
+            )
+        elif source.path is None or source.path.exists():
+            found.trying(partial(_task, recipe, source, prepared(source), found))
+    return [source.name for source in sources]
+
+
+def _task(recipe: Recipe, source: TaskSource, prepared: Path | None, found: Findings) -> None:
+    glance = glance_at(source, prepared).limited(recipe.max_rows)
+    found.glances.append(glance)
+    if glance.dropped:
+        found.notes.append(
+            f"Task {glance.name!r}: {glance.dropped} of the first rows of {source.place} cannot be "
+            f"used and will be dropped; `tdro tasks check` tells why."
+        )
+    if glance.exact and glance.passages < 2:
+        found.problems.append(
+            f"Task {glance.name!r} has one passage only, and nothing can be its negative: leave "
+            "the task out or add passages."
+        )
+
+
+def _sizes(recipe: Recipe, devices: int, found: Findings) -> None:
+    tasks = {
+        one.name: one.rows - min(recipe.holdout, int(LARGEST_HOLDOUT * one.rows))
+        for one in found.glances
+        if one.name not in recipe.exclude_tasks
+    }
+    kinds = {stage.kind for stage in outline(recipe, list(tasks))}
+    for section, settings in _trainings(recipe):
+        if settings.batch_size % devices:
+            found.problems.append(
+                f"{section}.batch_size is {settings.batch_size}: with {devices} devices it must "
+                f"be a multiple of {devices}."
+            )
+        small = [name for name, rows in tasks.items() if rows < settings.batch_size]
+        if small:
+            found.notes.append(
+                f"{_listed(small)} {'has' if len(small) == 1 else 'have'} fewer rows to train on "
+                f"than {section}.batch_size, {settings.batch_size}: batches of such a task are "
+                "shorter, and hold its rows again and again."
+            )
+        found.problems += [
+            f"Task {name!r} has {rows} rows to train on, fewer than the {devices} devices: use "
+            "fewer devices or leave the task out."
+            for name, rows in tasks.items()
+            if rows < devices
+        ]
+    if "learning" in kinds:
+        _learning(recipe.learning, tasks, devices, found)
+    if recipe.reference.folds == 2 and "learning" in kinds:
+        found.problems += [
+            f"Task {name!r} has {rows} rows to train on and two folds need two: set "
+            "reference.folds to 1 or leave the task out."
+            for name, rows in tasks.items()
+            if rows < 2
+        ]
+
+
+def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingSettings]]:
+    if recipe.needs_learning or "reference" in recipe.retrievers:
+        yield "reference", recipe.reference
+    if any(name != "reference" for name in recipe.retrievers):
+        yield "training", recipe.training
+
+
+def _learning(
+    settings: LearningSettings, tasks: dict[str, int], devices: int, found: Findings
+) -> None:
+    parts = devices * settings.accumulation
+    if settings.batch_size % parts:
+        found.problems.append(
+            f"learning.batch_size is {settings.batch_size}: with {devices} devices and an "
+            f"accumulation of {settings.accumulation} it must be a multiple of {parts}."
+        )
+    if settings.batch_size < len(tasks):
+        found.notes.append(
+            f"learning.batch_size is {settings.batch_size} and there are {len(tasks)} tasks: no "
+            "step sees all of them."
+        )
+    planned = settings.steps * settings.batch_size / max(1, len(tasks))
+    small = [name for name, rows in tasks.items() if rows < planned]
+    if small:
+        found.notes.append(
+            f"Learning gives each task {planned:,.0f} rows; {_listed(small)} "
+            f"{'has' if len(small) == 1 else 'have'} fewer, and rows come again."
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name) for name in names[:4])
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"{'Task' if len(names) == 1 else 'Tasks'} {shown}{more}"
+
+
+def _mixture(path: str, tasks: Sequence[str]) -> None:
+    try:
+        Mixture.load(path).aligned(tasks)
+    except InputError as error:
+        told = str(error)
+        raise InputError(told if path in told else f"{path}: {told}") from None
+
+
+def _mixtures(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
+    trained = [name for name in names if name not in recipe.exclude_tasks]
+    for entry in recipe.retrievers:
+        if entry.endswith(".json"):
+            if Path(entry).exists():
+                found.trying(partial(_mixture, entry, trained))
+        elif entry in _LEFT_BY_A_LOOP and not recipe.learning.in_a_loop:
+            found.problems.append(
+                f"The retriever {entry!r} asks for a mixture that {recipe.learning.method} does "
+                "not leave: use 'learned'."
+            )
+
+
+def _benchmarks(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
+    if not recipe.retrievers:
+        return
+    found.trying(partial(check_metrics, recipe.metrics))
+    named = [one.name for one in found.glances if int(LARGEST_HOLDOUT * one.rows)]
+    named = named if recipe.holdout else []
+
+    def look(entry: BenchmarkEntry) -> None:
+        named.extend(one.benchmark.name for one in read_outside(entry, None, Processes()))
+
+    for entry in recipe.benchmarks:
+        if entry.path.exists():
+            found.trying(partial(look, entry))
+    found.problems += [
+        f"Two benchmarks, or a benchmark and a task, are named {name!r}: give the benchmark "
+        "another name in the recipe."
+        for name in sorted({name for name in named if named.count(name) > 1})
+    ]
+    if not named and not recipe.benchmarks and names:
+        found.problems.append(
+            "There is nothing to judge on: set holdout above 0 or name a benchmark."
+        )

@@ -1,0 +1,1 @@
+"""What a run takes, told before it starts and without any weights: memory, work and time."""

@@ -1,0 +1,142 @@
+"""What a pretrained model says of itself before its weights are read: its shape, its tokenizer."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tokenizers import processors
+from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
+
+from tdro.errors import InputError, require
+from tdro.settings import EncoderSettings
+
+
+def pretrained_config(settings: EncoderSettings, *, local: bool = False) -> Any:
+    """Reads how a pretrained model is built, cut to the layers that are kept, without its weights.
+
+    Args:
+        settings: The pretrained model and what is made of it.
+        local: Ask no hub for what is not on this machine.
+
+    Raises:
+        InputError: It cannot be read, or has fewer layers.
+    """
+    folder, source = source_of(settings.name_or_path)
+    with told_in_one_sentence(settings):
+        config = AutoConfig.from_pretrained(folder, local_files_only=local, **source)
+    _keep_layers(config, settings)
+    return config
+
+
+def pretrained_tokenizer(settings: EncoderSettings, config: Any) -> PreTrainedTokenizerBase:
+    """Reads the tokenizer that the embedding model will have, if it is on this machine.
+
+    Args:
+        settings: The pretrained model and what is made of it.
+        config: What :func:`pretrained_config` returned.
+
+    Raises:
+        InputError: It is not on this machine, cannot be read or has no EOS where one is needed.
+    """
+    folder, source = source_of(settings.name_or_path)
+    with told_in_one_sentence(settings):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, **source)
+    if settings.kind == "transformer":
+        make_ready(tokenizer, pooling_of(settings, config))
+    return tokenizer
+
+
+def pooling_of(settings: EncoderSettings, config: Any) -> str:
+    """Returns how the embeddings of a text's tokens become one."""
+    encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING
+    return settings.pooling or ("mean" if encoder else "lasttoken")
+
+
+@contextlib.contextmanager
+def told_in_one_sentence(settings: EncoderSettings) -> Iterator[None]:
+    """Turns what the libraries raise while a pretrained model is read into an ``InputError``."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"The model {settings.name_or_path!r} cannot be loaded: {reason}"
+        ) from None
+
+
+def source_of(name_or_path: str) -> tuple[str, dict[str, str]]:
+    """Returns what ``from_pretrained`` reads, and the options that a GGUF file needs.
+
+    Raises:
+        InputError: The GGUF file does not exist, or the package that reads it is not installed.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".gguf":
+        return name_or_path, {}
+    if not path.is_file():
+        raise InputError(f"The model file {name_or_path} does not exist.")
+    require("gguf", "gguf")
+    return str(path.parent), {"gguf_file": path.name}
+
+
+def _keep_layers(config: Any, settings: EncoderSettings) -> None:
+    if settings.layers is None:
+        return
+    there = config.num_hidden_layers
+    if settings.layers > there:
+        raise InputError(
+            f"layers: {settings.layers} is more than the {there} layers of "
+            f"{settings.name_or_path!r}."
+        )
+    config.num_hidden_layers = settings.layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[: settings.layers]
+
+
+def make_ready(tokenizer: PreTrainedTokenizerBase, pooling: str) -> None:
+    """Makes a pretrained tokenizer that of an embedding model.
+
+    Raises:
+        InputError: Last-token pooling needs an EOS and it cannot be added.
+    """
+    if pooling == "lasttoken":
+        end_with_eos(tokenizer)
+    tokenizer.padding_side = "right"
+    # sentence-transformers would wrap every text of a chat model in its chat template.
+    tokenizer.chat_template = None
+
+
+def end_with_eos(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Makes the tokenizer's own post-processor put one EOS at the end, also after truncation.
+
+    Being part of the tokenizer it is saved with it, so that any program encodes alike.
+
+    Raises:
+        InputError: The tokenizer has no EOS token or no files, or is not a fast tokenizer.
+    """
+    eos = tokenizer.eos_token
+    if eos is None:
+        raise InputError("The tokenizer has no EOS token, which last-token pooling needs.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = eos
+    ids = tokenizer("a")["input_ids"]
+    if not ids:
+        raise InputError("The tokenizer makes no token of a letter: its files are missing.")
+    if ids[-1] == tokenizer.eos_token_id:
+        return
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise InputError("The tokenizer is not a fast one, and no EOS can be added to its output.")
+    template = processors.TemplateProcessing(
+        single=f"$A {eos}", pair=f"$A $B:1 {eos}:1", special_tokens=[(eos, tokenizer.eos_token_id)]
+    )
+    before = backend.post_processor
+    backend.post_processor = processors.Sequence([before, template]) if before else template

@@ -1,0 +1,196 @@
+"""The stages of a run, in order, as the recipe alone tells them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tdro.files import file_name
+from tdro.recipe import Recipe
+from tdro.settings import (
+    LEARNING_CURVE,
+    MERGE_SEARCH,
+    EncoderSettings,
+    LearningSettings,
+    TrainingSettings,
+)
+
+Kind = Literal[
+    "task",
+    "encoder",
+    "training",
+    "plan",
+    "losses",
+    "learning",
+    "development",
+    "search",
+    "judging",
+    "holdouts",
+    "scores",
+]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage of a run.
+
+    Attributes:
+        kind: What it does.
+        label: Its name for people, that of the stage.
+        place: Its folder in the run directory.
+        model: How the model at work is built; None where there is none.
+        settings: How it is trained; None where nothing is.
+        mixture: Training: name of the mixture, as a retriever has it.
+        task: Name of the task it is about; empty for all of them.
+        share: Training: the share of every task's rows that it may draw.
+        apart: Training: whether the rows of the development sets are left out.
+        models: Models that it reads.
+        passes: ``search`` and ``judging``: models that go through the development sets.
+    """
+
+    kind: Kind
+    label: str
+    place: str
+    model: EncoderSettings | None = None
+    settings: TrainingSettings | LearningSettings | None = None
+    mixture: str = "uniform"
+    task: str = ""
+    share: float = 1.0
+    apart: bool = False
+    models: int = 1
+    passes: int = 0
+
+
+def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
+    """Returns the stages of ``tdro run``, in the order in which they are done.
+
+    Args:
+        recipe: The resolved recipe.
+        names: Names of all tasks, excluded ones among them.
+    """
+    found = [
+        Planned("task", f"task {name}", f"tasks/{file_name(name)}", task=name) for name in names
+    ]
+    trained = [name for name in names if name not in recipe.exclude_tasks]
+    if recipe.needs_learning:
+        found += _learning(recipe, trained)
+    for entry in recipe.retrievers:
+        if entry == "reference":
+            found += [_encoder(recipe, recipe.proxy), _reference(recipe)]
+        else:
+            found += [_encoder(recipe, recipe.model), _retriever(recipe, entry)]
+    if recipe.retrievers:
+        found += _judging(recipe, excluded=len(names) > len(trained))
+    # A stage that several others need is done for the first of them.
+    return list({stage.place: stage for stage in reversed(found)}.values())[::-1]
+
+
+def retriever_name(entry: str) -> str:
+    """Returns the name of a retriever of the recipe: a mixture file gives its own."""
+    return Path(entry).stem if entry.endswith(".json") else entry
+
+
+def _learning(recipe: Recipe, names: Sequence[str]) -> Iterator[Planned]:
+    if recipe.learning.method == MERGE_SEARCH:
+        yield from _merge_search(recipe, names)
+    elif recipe.learning.method == LEARNING_CURVE:
+        yield from _learning_curve(recipe)
+    else:
+        proxy, learning = recipe.proxy, recipe.learning
+        yield _encoder(recipe, proxy)
+        if recipe.reference.folds == 1:
+            yield _reference(recipe)
+        else:
+            yield from (_fold(recipe, number) for number in (1, 2))
+        yield Planned("plan", "plan", "plan", settings=learning)
+        yield Planned(
+            "losses",
+            "reference losses",
+            "reference_losses",
+            proxy,
+            learning,
+            models=recipe.reference.folds,
+        )
+        yield Planned("learning", "mixture", "mixture", proxy, learning)
+
+
+def _reference(recipe: Recipe) -> Planned:
+    return Planned("training", "reference", "reference", recipe.proxy, recipe.reference)
+
+
+def _fold(recipe: Recipe, number: int) -> Planned:
+    label, place = f"reference of fold {number}", f"reference_folds/{number}"
+    return Planned("training", label, place, recipe.proxy, recipe.reference, share=0.5)
+
+
+def _merge_search(recipe: Recipe, names: Sequence[str]) -> Iterator[Planned]:
+    merging, proxy, reference = recipe.merging, recipe.proxy, recipe.reference
+    yield Planned("development", "development sets", "merging/development")
+    yield _encoder(recipe, proxy)
+    if merging.start_steps:
+        started = reference.model_copy(update={"steps": merging.start_steps})
+        yield Planned(
+            "training", "start of the experts", "merging/start", proxy, started, apart=True
+        )
+    expert = reference.model_copy(update={"steps": merging.steps})
+    for name in names:
+        place = f"experts/{file_name(name)}"
+        yield Planned("training", f"expert {name}", place, proxy, expert, task=name, apart=True)
+    yield Planned(
+        "search",
+        "search over mixtures",
+        "merging/search",
+        proxy,
+        models=len(names),
+        passes=merging.samples,
+    )
+    for number in range(merging.confirm + 1):
+        label = f"confirming run {number}" if number else "confirming run of uniform"
+        yield Planned("training", label, f"confirmed/{number}", proxy, reference, apart=True)
+    yield Planned("judging", "mixture", "mixture", proxy, passes=merging.confirm + 1)
+
+
+def _learning_curve(recipe: Recipe) -> Iterator[Planned]:
+    proxy, reference = recipe.proxy, recipe.reference
+    yield Planned("development", "development sets", "curve/development")
+    yield _encoder(recipe, proxy)
+    shorter = max(1, round(recipe.curve.shorter * reference.steps))
+    for name, steps in (("shorter", shorter), ("longer", reference.steps)):
+        settings = reference.model_copy(update={"steps": steps})
+        yield Planned(
+            "training",
+            f"{name} training of the curve",
+            f"curve/{name}",
+            proxy,
+            settings,
+            apart=True,
+        )
+    yield Planned("judging", "mixture", "mixture", proxy, passes=2)
+
+
+def _encoder(recipe: Recipe, settings: EncoderSettings) -> Planned:
+    name = "model" if settings == recipe.model else "proxy"
+    return Planned("encoder", f"{name} encoder", f"encoders/{name}", settings)
+
+
+def _retriever(recipe: Recipe, entry: str) -> Planned:
+    name = retriever_name(entry)
+    return Planned(
+        "training",
+        f"retriever {name}",
+        f"retrievers/{file_name(name)}",
+        recipe.model,
+        recipe.training,
+        mixture=entry,
+    )
+
+
+def _judging(recipe: Recipe, *, excluded: bool) -> Iterator[Planned]:
+    if recipe.holdout:
+        yield Planned("holdouts", "hold-outs", "holdouts")
+    if recipe.holdout and excluded:
+        yield Planned("holdouts", "hold-outs of excluded tasks", "holdouts_unseen")
+    for entry in recipe.retrievers:
+        name = retriever_name(entry)
+        model = recipe.proxy if entry == "reference" else recipe.model
+        yield Planned("scores", f"scores of {name}", f"runs/{file_name(name)}", model)

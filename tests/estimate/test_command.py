@@ -1,0 +1,219 @@
+import json
+import sys
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tdro import cli
+from tdro.errors import InputError
+from tdro.estimate.command import estimate
+from tdro.estimate.mend import bytes_of
+from tdro.estimate.render import Device
+from tdro.recipe_file import load_recipe
+
+TRAINING = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3}
+
+
+@pytest.fixture
+def recipe(task_folder, tiny_llm, tmp_path):
+    """Writes a recipe, its keys changed or added as given, and returns its path."""
+
+    def write(**changes):
+        content = {
+            "tasks": {"folder": str(task_folder)},
+            "holdout": 10,
+            "model": {"name_or_path": str(tiny_llm), "precision": "fp32"},
+            "proxy": {"layers": 2},
+            "reference": TRAINING,
+            "learning": {"steps": 3, "batch_size": 8, "negatives": 2},
+            "training": TRAINING,
+            "retrievers": ["uniform", "learned"],
+            **changes,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tdro(monkeypatch, capsys):
+    """Runs the command line and returns exit code, output and errors."""
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["tdro", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return ended.value.code or 0, shown.out, shown.err
+
+    return call
+
+
+def stages(path, *overrides, device=None):
+    found = estimate(load_recipe(path, overrides), device or Device())
+    return {one.stage.label: one for one in found.stages}
+
+
+def test_every_stage_is_told_and_nothing_is_written(tdro, recipe, tmp_path):
+    path = recipe()
+    before = sorted(tmp_path.rglob("*"))
+    asked = ("estimate", path, "-o", tmp_path / "out", "--memory", "1GB", "--throughput", "100")
+    code, shown, _ = tdro(*asked)
+    assert code == 0
+    for label in ("4 tasks", "proxy encoder", "reference losses", "mixture", "scores of uniform"):
+        assert label in shown
+    assert "hours at 100 TFLOPS" in shown.replace("\n", " ")
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_figures_are_written_as_json(tdro, recipe, tmp_path):
+    path = recipe()
+    asked = ("estimate", path, "-o", tmp_path / "out", "--json", tmp_path / "told.json")
+    assert tdro(*asked, "--throughput", "0.001", "--devices", "2")[0] == 0
+    found = {
+        one["place"]: one for one in json.loads((tmp_path / "told.json").read_text())["stages"]
+    }
+    reference = found["reference"]
+    # Three steps of 8 rows, a quarter of them of a task with six.
+    assert reference["rows"] == 22
+    assert reference["memory"]["optimizer"] == 2 * 4 * reference["trained_parameters"]
+    total = sum(reference[f"flops{part}"] for part in ("", "_of_padding", "_of_attention"))
+    assert reference["hours"] == pytest.approx(total / (2 * 1e9) / 3600)
+
+
+def test_fewer_layers_take_less_of_everything(recipe):
+    found = stages(recipe())
+    proxy, model = found["reference"], found["retriever uniform"]
+    assert proxy.parameters < model.parameters
+    assert proxy.memory.peak < model.memory.peak
+    assert proxy.work.total < model.work.total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("override", "less"),
+    [
+        ("reference.gradient_checkpointing=true", True),
+        ("reference.mini_batch_size=2", True),
+        ("reference.lora={rank: 2}", True),
+        ("reference.batch_size=4", True),
+        ("model.max_passage_length=8", True),
+        ("reference.batch_size=16", False),
+        ("reference.negatives=3", False),
+    ],
+)
+def test_the_options_of_a_training_move_its_memory(recipe, override, less):
+    # A larger model, since of four tiny layers the weights are most.
+    path = recipe(proxy={}, reference={**TRAINING, "batch_size": 8})
+    before = stages(path)["reference"].memory.peak
+    after = stages(path, override)["reference"].memory.peak
+    assert (after < before) is less
+    assert after != before
+
+
+@pytest.mark.slow
+def test_the_options_of_learning_move_its_memory(recipe):
+    path = recipe(learning={"steps": 3, "batch_size": 24, "negatives": 3, "chunk_tokens": 1024})
+    found = stages(path)["mixture"].memory
+    for override in (
+        *("learning.chunk_tokens=256", "learning.gradient_checkpointing=true"),
+        "learning.lora={rank: 2}",
+    ):
+        assert stages(path, override)["mixture"].memory.peak < found.peak
+    # A bound that is not reached changes nothing.
+    loose = stages(path, "learning.chunk_tokens=100000")["mixture"].memory
+    assert loose == stages(path, "learning.chunk_tokens=200000")["mixture"].memory
+
+
+@pytest.mark.slow
+def test_bf16_halves_what_forward_passes_keep_but_not_the_weights(recipe):
+    # Enough text that weight copies are small beside it.
+    path = recipe(reference={**TRAINING, "batch_size": 64, "negatives": 3})
+    fp32 = stages(path)["reference"].memory
+    bf16 = stages(path, "model.precision=bf16")["reference"].memory
+    assert (bf16.parameters, bf16.optimizer) == (fp32.parameters, fp32.optimizer)
+    assert 0.4 < bf16.activations / fp32.activations < 0.9
+
+
+@pytest.mark.slow
+def test_devices_share_rows_and_each_holds_all_of_a_model(recipe):
+    path = recipe(reference={**TRAINING, "batch_size": 16}, exclude_tasks=["tiny"])
+    one = stages(path)["reference"]
+    two = stages(path, device=Device(2))["reference"]
+    assert two.memory.activations < one.memory.activations
+    assert two.memory.parameters == one.memory.parameters
+    # Gradients are exchanged in buffers of their size.
+    assert two.memory.gradients == 2 * one.memory.gradients
+    assert two.work == one.work
+
+
+@pytest.mark.slow
+def test_recomputing_costs_a_third_more(recipe):
+    path = recipe()
+    plain = stages(path)["reference"].work
+    again = stages(path, "reference.gradient_checkpointing=true")["reference"].work
+    assert again.weights == pytest.approx(plain.weights * 8 / 6)
+    twice = stages(path, "reference.gradient_checkpointing=true", "reference.mini_batch_size=4")[
+        "reference"
+    ].work
+    assert twice.weights == pytest.approx(plain.weights * 10 / 6)
+
+
+@pytest.mark.slow
+def test_a_stage_that_does_not_fit_is_told_how_to_fit(recipe):
+    path = recipe(proxy={}, reference={**TRAINING, "batch_size": 64, "negatives": 3})
+    peak = stages(path)["reference"].memory.peak
+    device = Device(memory=peak // 2)
+    found = estimate(load_recipe(path), device)
+    words = found.misfits["reference"]
+    assert words == "set reference.gradient_checkpointing to true"
+    mended = stages(path, "reference.gradient_checkpointing=true", device=device)["reference"]
+    assert device.fits(mended) in ("yes", "perhaps")
+    hopeless = estimate(load_recipe(path), Device(memory=1000)).misfits["reference"]
+    assert "FSDP2" in hopeless
+
+
+def test_a_static_model_is_estimated(recipe, tiny_llm):
+    model = {"name_or_path": str(tiny_llm), "kind": "static"}
+    found = stages(recipe(model=model, proxy={}))["reference"]
+    table = found.parameters * 4
+    # Of the table there are a gradient for queries and one for passages before they are added.
+    assert 5 * table <= found.memory.peak < 6.5 * table
+    assert found.work.padding == found.work.attention == 0
+
+
+def test_a_model_that_cannot_be_read_is_one_sentence(tdro, recipe, tmp_path):
+    path = recipe(model={"name_or_path": "nobody/nothing"}, proxy={})
+    code, _, said = tdro("estimate", path, "-o", tmp_path / "out")
+    assert code == 2
+    assert said.startswith("tdro: The model 'nobody/nothing' cannot be loaded")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--memory", "much"), "--memory takes a size"),
+        (("--memory", "0GB"), "above zero"),
+        (("--throughput", "0"), "--throughput takes TFLOPS above zero"),
+    ],
+)
+def test_a_wrong_size_is_one_sentence(tdro, recipe, words, sentence):
+    code, _, said = tdro("estimate", recipe(), *words)
+    assert code == 2
+    assert sentence in said
+
+
+@given(st.floats(0.001, 1e6), st.sampled_from([("GB", 10**9), ("GiB", 2**30), ("mb", 10**6)]))
+def test_sizes_are_read_with_their_units(number, unit):
+    assert bytes_of(f"{number} {unit[0]}") == pytest.approx(number * unit[1], abs=1)
+
+
+def test_a_bare_number_is_bytes():
+    assert bytes_of("512") == 512
+    with pytest.raises(InputError):
+        bytes_of("GB")
