@@ -1,0 +1,84 @@
+"""How much of one task is in another, told by the keys of equal texts."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.errors import require
+from tdro.tasks.duplicates import text_key
+
+Keys = NDArray[np.uint64]
+
+
+def keys_of(texts: Iterable[str]) -> Keys:
+    """Returns the distinct keys of texts, ascending: 8 bytes for each text."""
+    return np.unique(np.frombuffer(array("Q", map(text_key, texts)), dtype=np.uint64))
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What part of a task's texts another task has, too.
+
+    Attributes:
+        task: The task.
+        other: The other one.
+        shared: Texts of the task that the other has.
+        texts: Distinct texts of the task.
+    """
+
+    task: str
+    other: str
+    shared: int
+    texts: int
+
+    @property
+    def share(self) -> float:
+        """The part, 0 to 1."""
+        return self.shared / self.texts
+
+
+def shared_counts(sets: Sequence[Keys]) -> NDArray[np.int64]:
+    """Counts the keys that each two sets share.
+
+    As a product of sparse matrices: what it costs is the keys, and the pairs that share some.
+
+    Args:
+        sets: Distinct keys of each task.
+
+    Returns:
+        Shape (sets, sets), symmetric; the sizes of the sets on the diagonal.
+
+    Raises:
+        InputError: The package scipy is not installed.
+    """
+    sparse = require("scipy.sparse", "run")
+    keys = np.concatenate([*sets, np.empty(0, np.uint64)])
+    numbers = np.unique(keys, return_inverse=True)[1]
+    begins = np.cumsum([0, *map(len, sets)])
+    ones = np.ones(len(keys), dtype=np.int64)
+    holds = sparse.csr_array((ones, numbers, begins), shape=(len(sets), max(len(keys), 1)))
+    counts: NDArray[np.int64] = (holds @ holds.T).toarray()
+    return counts
+
+
+def overlaps(names: Sequence[str], counts: NDArray[np.int64], least: float) -> Iterator[Overlap]:
+    """Yields each ordered pair of tasks of which the first lies in the second by that share.
+
+    Args:
+        names: Names of the tasks.
+        counts: What :func:`shared_counts` returned of them.
+        least: The share, above 0.
+
+    Yields:
+        The greatest share first; at a tie in the order of the tasks.
+    """
+    sizes = np.diag(counts)
+    shares = counts / np.maximum(sizes, 1)[:, None]
+    np.fill_diagonal(shares, 0)
+    rows, columns = np.nonzero(shares >= least)
+    for place in np.argsort(-shares[rows, columns], kind="stable").tolist():
+        task, other = int(rows[place]), int(columns[place])
+        yield Overlap(names[task], names[other], int(counts[task, other]), int(sizes[task]))
