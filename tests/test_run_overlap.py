@@ -53,12 +53,12 @@ def test_task_benchmark_and_share_are_named(tmp_path, judge):
     }
     _, told = warnings(tmp_path, tasks, [judge])
     assert told == [
-        "The training rows of task 'leaky' hold 1 of its 2 queries (50.0%) and 1 of its 1 relevant "
+        "The training rows of task 'leaky' hold 1 of the 2 queries (50.0%) and 1 of the 1 relevant "
         "passages (100.0%) of benchmark 'out[bold]side': scores on it are too good; `tdro tasks "
         "decontaminate` takes them out."
     ]
-    found = json.loads((tmp_path / "run" / "overlaps" / "overlaps.json").read_text())
-    assert [line["task"] for line in found["benchmarks"]] == ["leaky"]
+    found = json.loads((tmp_path / "run" / "overlaps" / "benchmarks" / "overlaps.json").read_text())
+    assert [line["task"] for line in found] == ["leaky"]
 
 
 def test_a_task_inside_another_is_told_and_not_the_other_way_round(tmp_path):
@@ -93,8 +93,8 @@ def test_a_second_run_warns_again_without_reading_texts(tmp_path, judge):
     before, told = warnings(tmp_path, tasks, [judge])
     lines, again = warnings(tmp_path, tasks, [judge])
     assert told == again != []
-    assert "overlaps: done before" in lines
-    assert "overlaps: to be done" in before
+    assert "overlaps with benchmarks: done before" in lines
+    assert "overlaps with benchmarks: to be done" in before
 
 
 def test_at_most_ten_warnings_of_a_kind_and_where_the_others_are(tmp_path):

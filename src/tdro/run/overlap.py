@@ -1,6 +1,6 @@
 """Whether the tasks of a run hold its benchmarks, or each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,70 +24,92 @@ MOSTLY = 0.5
 
 _MOST_WARNINGS = 10
 
+_Line = dict[str, Any]
+
 
 def warn_of_overlaps(context: Context, outside: Sequence[Judge]) -> None:
     """Warns of benchmarks whose texts are trained on, and of tasks that lie in other tasks.
 
     Texts are compared for equality alone (see :func:`~tdro.tasks.duplicates.normalise`), which
-    costs little. A stage of its own, on which no other depends.
+    costs little. Two stages of their own, on which no other depends.
 
     Args:
         context: The recipe at work.
         outside: The benchmarks, without hold-outs of the tasks.
     """
+    inputs = dict(context.identity)
+    among_tasks = Stage(
+        "overlaps of tasks",
+        "overlaps/tasks",
+        inputs,
+        lambda directory, tick: _kept(directory, _tasks_in_tasks(context.tasks, tick)),
+    )
+    _warn(context, among_tasks, _of_task)
+    if outside:
+        benchmarks = {item.benchmark.name: item.identity for item in outside}
+        with_benchmarks = Stage(
+            "overlaps with benchmarks",
+            "overlaps/benchmarks",
+            {**inputs, "benchmarks": benchmarks},
+            lambda directory, tick: _kept(
+                directory, _benchmarks_in_tasks(context.tasks, outside, tick)
+            ),
+        )
+        _warn(context, with_benchmarks, _of_benchmark)
 
-    def work(directory: Path, tick: Tick) -> dict[str, Any]:
-        found = _found(context.tasks, outside, tick)
-        write_json(directory / OVERLAPS_FILE, found)
-        return {"overlaps": sum(map(len, found.values()))}
 
-    inputs = {
-        **context.identity,
-        "benchmarks": {item.benchmark.name: item.identity for item in outside},
-    }
-    stage = Stage("overlaps", "overlaps", inputs, work)
+def _kept(directory: Path, found: list[_Line]) -> dict[str, Any]:
+    write_json(directory / OVERLAPS_FILE, found)
+    return {"overlaps": len(found)}
+
+
+def _warn(context: Context, stage: Stage, sentence: Callable[[_Line], str]) -> None:
     place = context.directory.complete(stage) / OVERLAPS_FILE
-    found = context.directory.processes.once(lambda: read_json(place))
-    for sentences in (_of_benchmarks(found["benchmarks"]), _of_tasks(found["tasks"])):
-        told = list(sentences)
-        for sentence in told[:_MOST_WARNINGS]:
-            context.directory.warn(sentence)
-        if len(told) > _MOST_WARNINGS:
-            context.directory.warn(f"{len(told) - _MOST_WARNINGS} more like this: see {place}.")
+    lines: list[_Line] = context.directory.processes.once(lambda: read_json(place))
+    for line in lines[:_MOST_WARNINGS]:
+        context.directory.warn(sentence(line))
+    if len(lines) > _MOST_WARNINGS:
+        context.directory.warn(f"{len(lines) - _MOST_WARNINGS} more like this: see {place}.")
 
 
-def _found(
+def _tasks_in_tasks(tasks: Sequence[TrainingTask], tick: Tick) -> list[_Line]:
+    queries = []
+    for done, item in enumerate(tasks, start=1):
+        queries.append(_queries(item))
+        tick(done, len(tasks), None)
+    names = [item.name for item in tasks]
+    return [
+        {"task": one.task, "other": one.other, "queries": one.shared, "of_queries": one.texts}
+        for one in overlaps(names, shared_counts(queries), MOSTLY)
+    ]
+
+
+def _benchmarks_in_tasks(
     tasks: Sequence[TrainingTask], outside: Sequence[Judge], tick: Tick
-) -> dict[str, list[dict[str, Any]]]:
+) -> list[_Line]:
     texts = [judged(item.benchmark) for item in outside]
     held = [
         (one.name, keys_of(text for _, text in one.queries), keys_of(t for _, t in one.passages))
         for one in texts
     ]
-    queries: list[Keys] = []
-    in_benchmarks: list[dict[str, Any]] = []
+    nothing = keys_of([])
+    found: list[_Line] = []
     for done, item in enumerate(tasks, start=1):
-        queries.append(_queries(item))
-        positives = _positives(item) if any(len(keys) for _, _, keys in held) else None
+        queries = _queries(item)
+        positives = _positives(item) if any(len(keys) for _, _, keys in held) else nothing
         for name, asked, relevant in held:
-            line: dict[str, Any] = {
+            line: _Line = {
                 "task": item.name,
                 "benchmark": name,
-                "queries": _shared(asked, queries[-1]),
+                "queries": _shared(asked, queries),
                 "of_queries": len(asked),
-                "passages": 0 if positives is None else _shared(relevant, positives),
+                "passages": _shared(relevant, positives),
                 "of_passages": len(relevant),
             }
             if line["queries"] or line["passages"]:
-                in_benchmarks.append(line)
+                found.append(line)
         tick(done, len(tasks), None)
-    in_benchmarks.sort(key=lambda line: (-line["queries"], -line["passages"]))
-    names = [item.name for item in tasks]
-    inside = [
-        {"task": one.task, "other": one.other, "queries": one.shared, "of_queries": one.texts}
-        for one in overlaps(names, shared_counts(queries), MOSTLY)
-    ]
-    return {"benchmarks": in_benchmarks, "tasks": inside}
+    return sorted(found, key=lambda line: (-line["queries"], -line["passages"]))
 
 
 def _queries(item: TrainingTask) -> Keys:
@@ -108,25 +130,23 @@ def _shared(keys: Keys, others: Keys) -> int:
     return len(np.intersect1d(keys, others, assume_unique=True))
 
 
-def _of_benchmarks(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for line in lines:
-        parts = [
-            f"{line[what]:,} of its {line[f'of_{what}']:,} {named} "
-            f"({line[what] / line[f'of_{what}']:.1%})"
-            for what, named in (("queries", "queries"), ("passages", "relevant passages"))
-            if line[what]
-        ]
-        yield (
-            f"The training rows of task {line['task']!r} hold {' and '.join(parts)} of benchmark "
-            f"{line['benchmark']!r}: scores on it are too good; `tdro tasks decontaminate` "
-            "takes them out."
-        )
+def _of_benchmark(line: _Line) -> str:
+    parts = [
+        f"{line[what]:,} of the {line[f'of_{what}']:,} {named} "
+        f"({line[what] / line[f'of_{what}']:.1%})"
+        for what, named in (("queries", "queries"), ("passages", "relevant passages"))
+        if line[what]
+    ]
+    return (
+        f"The training rows of task {line['task']!r} hold {' and '.join(parts)} of benchmark "
+        f"{line['benchmark']!r}: scores on it are too good; `tdro tasks decontaminate` takes them "
+        "out."
+    )
 
 
-def _of_tasks(lines: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for line in lines:
-        yield (
-            f"Task {line['task']!r} lies in task {line['other']!r}: {line['queries']:,} of its "
-            f"{line['of_queries']:,} queries ({line['queries'] / line['of_queries']:.1%}) are "
-            "there, too, so their weights cannot be told apart; leave one of them out."
-        )
+def _of_task(line: _Line) -> str:
+    return (
+        f"Task {line['task']!r} lies in task {line['other']!r}: {line['queries']:,} of its "
+        f"{line['of_queries']:,} queries ({line['queries'] / line['of_queries']:.1%}) are there, "
+        "too, so their weights cannot be told apart; leave one of them out."
+    )

@@ -53,13 +53,12 @@ def normalise(text: str) -> str:
     A text without a word, such as ``?!``, stays itself but for case and white space. Normalising
     twice is normalising once.
     """
-    return " ".join(words_of(text)) or " ".join(_folded(text).split())
+    return _joined(words_of(text), text)
 
 
 def text_key(text: str) -> int:
     """Returns 64 bits that equal texts share; other texts do not, but for odds of 1 in 10^19."""
-    raw = normalise(text).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
+    return _key(normalise(text))
 
 
 def shingles(words: Sequence[str]) -> list[str]:
@@ -113,13 +112,14 @@ class TextIndex:
         self._threshold = threshold
         self._rensa = require("rensa", "clean")
         self._equal: dict[int, list[int]] = {}
-        for number, text in enumerate(texts):
-            self._equal.setdefault(text_key(text), []).append(number)
         self._long: list[tuple[str, list[int]]] = []
-        for numbers in self._equal.values():
-            words = words_of(texts[numbers[0]])
-            if len(words) >= LEAST_WORDS:
-                self._long.append((" ".join(words), numbers))
+        for number, text in enumerate(texts):
+            words = words_of(text)
+            normalised = _joined(words, text)
+            numbers = self._equal.setdefault(_key(normalised), [])
+            if not numbers and len(words) >= LEAST_WORDS:
+                self._long.append((normalised, numbers))
+            numbers.append(number)
         self._near = self._rensa.RMinHashLSH(threshold, _PERMUTATIONS, bands_for(threshold))
         if self._long and threshold < 1:
             sketches = self._sketches([words.split(" ") for words, _ in self._long])
@@ -127,16 +127,14 @@ class TextIndex:
 
     def matches(self, texts: Sequence[str]) -> list[list[Match]]:
         """Returns what each text equals or nearly equals, the most similar first."""
-        found = [
-            [Match(number, 1.0, True) for number in self._equal.get(text_key(text), ())]
-            for text in texts
-        ]
-        if not self._long or self._threshold >= 1:
-            return found
+        found = []
         places, lists = [], []
+        near = bool(self._long) and self._threshold < 1
         for place, text in enumerate(texts):
             words = words_of(text)
-            if len(words) >= LEAST_WORDS:
+            equal = self._equal.get(_key(_joined(words, text)), ())
+            found.append([Match(number, 1.0, True) for number in equal])
+            if near and len(words) >= LEAST_WORDS:
                 places.append(place)
                 lists.append(words)
         proposed = self._near.query_all(self._sketches(lists)) if lists else ()
@@ -177,6 +175,15 @@ def bands_for(threshold: float) -> int:
             break
         bands *= 2
     return bands
+
+
+def _joined(words: Sequence[str], text: str) -> str:
+    return " ".join(words) or " ".join(_folded(text).split())
+
+
+def _key(normalised: str) -> int:
+    raw = normalised.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "little")
 
 
 def _folded(text: str) -> str:
