@@ -9,13 +9,37 @@ from numpy.typing import NDArray
 
 from tdro.errors import require
 from tdro.tasks.duplicates import text_key
+from tdro.tasks.layouts import Row
 
 Keys = NDArray[np.uint64]
 
 
 def keys_of(texts: Iterable[str]) -> Keys:
     """Returns the distinct keys of texts, ascending: 8 bytes for each text."""
-    return np.unique(np.frombuffer(array("Q", map(text_key, texts)), dtype=np.uint64))
+    return _distinct(array("Q", map(text_key, texts)))
+
+
+class KeyCounter:
+    """Takes the keys of rows, one row after the other."""
+
+    def __init__(self) -> None:
+        self._queries = array("Q")
+        self._positives = array("Q")
+
+    def add(self, row: Row) -> None:
+        """Takes the keys of a row."""
+        self._queries.append(text_key(row.query))
+        self._positives.extend(map(text_key, row.positives))
+
+    @property
+    def queries(self) -> Keys:
+        """Keys of the queries so far."""
+        return _distinct(self._queries)
+
+    @property
+    def positives(self) -> Keys:
+        """Keys of the positives so far."""
+        return _distinct(self._positives)
 
 
 @dataclass(frozen=True)
@@ -82,3 +106,7 @@ def overlaps(names: Sequence[str], counts: NDArray[np.int64], least: float) -> I
     for place in np.argsort(-shares[rows, columns], kind="stable").tolist():
         task, other = int(rows[place]), int(columns[place])
         yield Overlap(names[task], names[other], int(counts[task, other]), int(sizes[task]))
+
+
+def _distinct(keys: "array[int]") -> Keys:
+    return np.unique(np.frombuffer(keys, dtype=np.uint64))
