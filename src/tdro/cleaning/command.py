@@ -51,8 +51,8 @@ def _table(pairs: list[tuple[str, str]], counts: Mapping[tuple[str, str, str, st
         caption_justify="left",
     )
     for title in ("task", "benchmark"):
-        table.add_column(title, min_width=10, overflow="fold")
-    for kind in ("queries", "positives", "negatives"):
+        table.add_column(title, min_width=14, overflow="fold")
+    for kind in ("query", "pos.", "neg."):
         for match in _MATCHES:
             table.add_column(f"{kind}\n{match}", justify="right", no_wrap=True)
     for task, benchmark in pairs:

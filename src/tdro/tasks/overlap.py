@@ -88,6 +88,17 @@ def shared_counts(sets: Sequence[Keys]) -> NDArray[np.int64]:
     return counts
 
 
+def shares_of(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Returns which part of each set, a line, is in each other, a column; 0 on the diagonal.
+
+    Args:
+        counts: What :func:`shared_counts` returned.
+    """
+    shares = counts / np.maximum(np.diag(counts), 1)[:, None]
+    np.fill_diagonal(shares, 0)
+    return shares
+
+
 def overlaps(names: Sequence[str], counts: NDArray[np.int64], least: float) -> Iterator[Overlap]:
     """Yields each ordered pair of tasks of which the first lies in the second by that share.
 
@@ -100,8 +111,7 @@ def overlaps(names: Sequence[str], counts: NDArray[np.int64], least: float) -> I
         The greatest share first; at a tie in the order of the tasks.
     """
     sizes = np.diag(counts)
-    shares = counts / np.maximum(sizes, 1)[:, None]
-    np.fill_diagonal(shares, 0)
+    shares = shares_of(counts)
     rows, columns = np.nonzero(shares >= least)
     for place in np.argsort(-shares[rows, columns], kind="stable").tolist():
         task, other = int(rows[place]), int(columns[place])
