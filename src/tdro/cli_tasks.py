@@ -60,6 +60,54 @@ def convert_tasks(
         )
 
 
+@app.command("decontaminate")
+def decontaminate_tasks(
+    source: Annotated[Path, typer.Argument(help="A task file, a folder of them, or a recipe.")],
+    against: Annotated[
+        list[Path],
+        typer.Option(help="A benchmark, or a collection such as MIRACL; may be repeated."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    threshold: Annotated[
+        float, typer.Option(help="Jaccard similarity of near duplicates; 1 for equal texts only.")
+    ] = 0.8,
+    to: Annotated[
+        Literal["flagembedding", "tevatron", "sentence-transformers"],
+        typer.Option("--to", help="The layout to write."),
+    ] = "flagembedding",
+) -> None:
+    """Take the queries and relevant passages of benchmarks out of tasks; goes on when stopped."""
+    from tdro.cleaning.command import render_report
+    from tdro.cleaning.decontaminate import REPORT_FILE, Asked, decontaminate
+    from tdro.evaluation.loaders.find import find_sources
+
+    tasks, max_rows = _found(source)
+    asked = Asked(find_sources(against), threshold, to, max_rows)
+    terminal = console()
+    terminal.print(render_report(decontaminate(tasks, output, asked, terminal)))
+    terminal.print(f"Examples: {output / REPORT_FILE}", highlight=False, soft_wrap=True)
+
+
+@app.command("inspect")
+def inspect_tasks(
+    source: Annotated[Path, typer.Argument(help="A task file, a folder of them, or a recipe.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page to write.")],
+    as_json: Annotated[
+        Path | None, typer.Option("--json", help="Also write what it shows as JSON.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all samples.", min=0)] = 0,
+) -> None:
+    """Write a page of what to know of tasks: sizes, difficulty, languages, overlaps, samples."""
+    from tdro.report.inspection import inspect_to
+
+    tasks, max_rows = _found(source)
+    unusable = inspect_to(
+        source.name or str(source), tasks, output, as_json, console(), max_rows=max_rows, seed=seed
+    )
+    if unusable:
+        raise typer.Exit(2)
+
+
 def _found(path: Path) -> "tuple[list[TaskSource], int | None]":
     """Returns the tasks at a path, and the limit on their rows where it is a recipe."""
     if path.suffix in (".yaml", ".yml"):

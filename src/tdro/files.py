@@ -40,6 +40,12 @@ def content_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def file_identity(path: Path) -> dict[str, Any]:
+    """Returns what tells a file from a changed one without reading it."""
+    state = path.stat()
+    return {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file at once: readers see the old text or the new one, never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -221,12 +221,6 @@ class Pending:
         raise NotDoneError(self.place)
 
 
-def file_identity(path: Path) -> dict[str, Any]:
-    """Returns what tells a file from a changed one without reading it."""
-    state = path.stat()
-    return {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
-
-
 def fingerprint_of(finished: Path | Pending) -> str:
     """Returns the fingerprint of a stage's inputs, of one not yet done likewise."""
     if isinstance(finished, Pending):

@@ -3,9 +3,12 @@ import shutil
 
 import pytest
 
+from tdro.cleaning.inspection import inspect
 from tdro.report.comparison import write_comparison
+from tdro.report.inspection import render
 from tdro.report.page import write_report
 from tests.report.conftest import HOSTILE, RETRIEVERS, make_comparison, make_run
+from tests.tasks.helpers import row, source, write_jsonl
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 ARGUMENTS = (
@@ -191,3 +194,54 @@ def test_the_page_of_a_comparison_draws_its_curves(browser, tmp_path, width):
     assert set(names) == seen
     used = browser.execute_script("return document.scrollingElement.scrollWidth")
     assert used <= width
+
+
+@pytest.fixture(scope="module")
+def inspection(tmp_path_factory):
+    """Tasks with hostile names and texts, the first of which lies in the second."""
+    folder = tmp_path_factory.mktemp("tasks")
+    tasks = []
+    for number, name in enumerate(HOSTILE):
+        rows = [row(f"query {number} {n} {name}", f"passage {n} {name}") for n in range(5)]
+        if number == 0:
+            rows = [row(f"query 1 {n} {HOSTILE[1]}", f"{n} {name}") for n in range(2)]
+        tasks.append(source(write_jsonl(folder / f"{number}.jsonl", rows), name=name))
+    path = folder / "page.html"
+    path.write_text(render(HOSTILE[0], inspect(tasks)), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_of_tasks_draws_and_does_no_harm(browser, inspection, width):
+    from selenium.common.exceptions import NoAlertPresentException
+
+    show(browser, inspection, width)
+    browser.execute_script("document.querySelectorAll('details').forEach((d) => { d.open = true })")
+    assert severe(browser) == []
+    assert len(browser.find_elements("css selector", ".figure")) == 3
+    assert browser.find_elements("css selector", "img") == []
+    assert browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    with pytest.raises(NoAlertPresentException):
+        _ = browser.switch_to.alert
+    for element in ("#sizes th", "summary"):
+        texts = browser.execute_script(
+            "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)",
+            element,
+        )
+        assert set(HOSTILE) <= set(texts)
+    assert browser.execute_script("return document.scrollingElement.scrollWidth") <= width
+
+
+def test_the_matrix_of_tasks_shows_shares_and_names_as_they_are(browser, inspection):
+    show(browser, inspection, 1280)
+    drawn = browser.execute_script(
+        "const data = document.getElementById('overlap').data[0];"
+        "return [data.z[0][1], data.z[1][0], data.z.length]"
+    )
+    assert drawn == [1, 2 / 5, len(HOSTILE)]
+    seen = {
+        browser.execute_async_script(HOVER, "query-lengths", 2, place)
+        for place in range(len(HOSTILE))
+    }
+    assert set(HOSTILE) <= seen
+    assert severe(browser) == []

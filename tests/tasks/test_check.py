@@ -4,7 +4,8 @@ import pytest
 from rich.console import Console
 
 from tdro.errors import InputError
-from tdro.tasks.check import check, render_check
+from tdro.tasks.check import check, check_sources, render_check
+from tdro.tasks.task import TaskSource
 
 from .helpers import row, write_jsonl
 
@@ -58,3 +59,24 @@ def test_strict_raises_with_file_and_line(folder):
     with pytest.raises(InputError, match=r"some\.jsonl:2: unknown layout"):
         check(folder / "some.jsonl", strict=True)
     assert check(folder / "good.jsonl", strict=True)[0].error == ""
+
+
+def test_texts_that_other_tasks_have_are_told(tmp_path):
+    write_jsonl(tmp_path / "big.jsonl", [row(f"Query {n}?", f"passage {n}") for n in range(4)])
+    write_jsonl(tmp_path / "small.jsonl", [row("query 1", "passage"), row("query 1", "passage 2")])
+    write_jsonl(tmp_path / "apart.jsonl", [row("else", "other")])
+    shown = _shown(check(tmp_path))
+    assert "small: 100.0% of its 1 queries are in big, too" in shown
+    assert "small: 50.0% of its 2 positives are in big, too" in shown
+    assert "big: 25.0% of its 4 queries are in small, too" in shown
+    assert "apart:" not in shown
+
+
+def test_rows_over_the_limit_are_in_no_other_task(tmp_path):
+    write_jsonl(tmp_path / "a.jsonl", [row("one", "x"), row("two", "y")])
+    write_jsonl(tmp_path / "b.jsonl", [row("two", "z")])
+    tasks = [
+        TaskSource("a", tmp_path / "a.jsonl", max_rows=1),
+        TaskSource("b", tmp_path / "b.jsonl"),
+    ]
+    assert "too" not in _shown(check_sources(tasks)).split("answers another row too.")[1]

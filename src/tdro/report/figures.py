@@ -186,6 +186,77 @@ def budget_figure(
     return _plain(figure)
 
 
+def lengths_figure(lengths: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Draws how long the texts of each task are.
+
+    Args:
+        lengths: By task, its 5th, 25th, 50th, 75th and 95th percentile.
+    """
+    go = require("plotly.graph_objects", "run")
+    tasks = list(lengths)
+    # A logarithmic axis has no place for a text without words.
+    drawn = [[max(value, 0.5) for value in values] for values in lengths.values()]
+    figure = go.Figure()
+    for low, high, width in ((0, 4, 2), (1, 3, 7)):
+        figure.add_scatter(
+            x=[x for values in drawn for x in (values[low], values[high], None)],
+            y=[y for place in range(len(tasks)) for y in (place, place, None)],
+            mode="lines",
+            line={"color": _BLUE, "width": width},
+            hoverinfo="skip",
+        )
+    figure.add_scatter(
+        x=[values[2] for values in drawn],
+        y=list(range(len(tasks))),
+        mode="markers",
+        marker={"size": 9, "color": _ORANGE},
+        customdata=[
+            f"{hover}<br>half of its texts: {values[1]:g} to {values[3]:g} words"
+            f"<br>nine in ten: {values[0]:g} to {values[4]:g}"
+            for hover, values in zip(_hovers(tasks), lengths.values(), strict=True)
+        ],
+        hovertemplate="%{customdata}<br>median %{x:g}<extra></extra>",
+    )
+    figure.update_layout(_by_task(tasks, row=24))
+    # Of code and of tweets in one figure only the code would be seen.
+    figure.update_xaxes(type="log", title_text="words")
+    return _plain(figure)
+
+
+def overlap_figure(tasks: Sequence[str], shares: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Draws which part of each task, a line, is in each other, a column.
+
+    Args:
+        tasks: Names of the tasks.
+        shares: For each task its share in each, 0 to 1.
+    """
+    go = require("plotly.graph_objects", "run")
+    hovers = _hovers(tasks)
+    figure = go.Figure()
+    figure.add_heatmap(
+        z=shares,
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "rgba(59,130,214,0)"], [1, _BLUE]],
+        showscale=False,
+        xgap=1,
+        ygap=1,
+        customdata=[[f"{one}<br>in {other}" for other in hovers] for one in hovers],
+        hovertemplate="%{customdata}: %{z:.1%}<extra></extra>",
+    )
+    layout = _by_task(tasks, row=26)
+    layout["height"] += 130
+    figure.update_layout(layout)
+    figure.update_xaxes(
+        tickmode="array",
+        tickvals=list(range(len(tasks))),
+        ticktext=[label(task, _LONGEST_TICK) for task in tasks],
+        tickangle=-60,
+        showgrid=False,
+    )
+    return _plain(figure)
+
+
 def _hovers(tasks: Sequence[str]) -> list[str]:
     return [label(task, _LONGEST_HOVER) for task in tasks]
 

@@ -42,6 +42,7 @@ from tdro.run.execute import RECIPE_FILE, alone, check_trackers
 from tdro.run.merging import complete_soup
 from tdro.run.mixture import complete_mixture, simple_mixture
 from tdro.run.models import complete_retriever
+from tdro.run.overlap import warn_of_overlaps
 from tdro.settings import EncoderSettings, LearningSettings
 from tdro.stages import RunDirectory
 
@@ -185,6 +186,7 @@ def _one_seed(
             prepare_tasks(recipe, shared),
         )
         outside = outside_judges(context)
+        warn_of_overlaps(context, outside)
         judges = holdout_judges(context) + outside
         scores, spent = [], []
         for entry in entries:

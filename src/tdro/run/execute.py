@@ -17,6 +17,7 @@ from tdro.run.context import Context, open_context
 from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges, scores_stage
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_reference, complete_retriever
+from tdro.run.overlap import warn_of_overlaps
 from tdro.stages import RunDirectory
 from tdro.tables import mixture_table
 
@@ -50,6 +51,7 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
             processes.once(lambda: write_table(root / SCORES_FILE, scores))
             console.print(render_scores(scores))
         else:
+            warn_of_overlaps(context, ())
             learned = complete_mixture(context)
             console.print(mixture_table(mixture_named(context, "learned", learned)))
         report = processes.once(lambda: write_report(root))
@@ -105,6 +107,7 @@ def alone(root: Path, processes: Processes) -> Iterator[None]:
 
 def _scores(context: Context) -> pa.Table:
     outside = outside_judges(context)
+    warn_of_overlaps(context, outside)
     learned = complete_mixture(context) if context.recipe.needs_learning else None
     models = {}
     for entry in context.recipe.retrievers:

@@ -1,7 +1,7 @@
 """Checking task files without preparing them, and showing what was found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -11,9 +11,15 @@ from rich.text import Text
 
 from tdro.errors import InputError
 from tdro.tasks.layouts import Reason
+from tdro.tasks.overlap import KeyCounter, Keys, keys_of, overlaps, shared_counts
 from tdro.tasks.scan import TaskReport, WordCounts, scan
 from tdro.tasks.sources import find_sources
 from tdro.tasks.task import TaskSource
+
+LEAST_OVERLAP = 0.01
+"""Share of a task's texts in another from which it is told."""
+
+_OVERLAPS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -24,11 +30,15 @@ class Checked:
         source: The task.
         report: What its file holds; None where it cannot be used at all.
         error: Why it cannot be used; empty where it can.
+        queries: Keys of its queries, by which other tasks with the same are told.
+        positives: Keys of its positives.
     """
 
     source: TaskSource
     report: TaskReport | None
     error: str = ""
+    queries: Keys = field(default_factory=lambda: keys_of(()), repr=False, compare=False)
+    positives: Keys = field(default_factory=lambda: keys_of(()), repr=False, compare=False)
 
 
 def check(path: Path, *, strict: bool = False) -> list[Checked]:
@@ -52,8 +62,10 @@ def check_sources(sources: Sequence[TaskSource], *, strict: bool = False) -> lis
 
 
 def _check_one(source: TaskSource, strict: bool) -> Checked:
+    keys = KeyCounter()
     try:
-        return Checked(source, scan(source, strict=strict).report)
+        report = scan(source, strict=strict, seen=keys.add).report
+        return Checked(source, report, "", keys.queries, keys.positives)
     except InputError as error:
         if strict:
             raise
@@ -82,7 +94,31 @@ def render_check(checked: list[Checked]) -> RenderableType:
             table.add_row(Text(one.source.name), Text("-"), Text("not usable, see below"))
         else:
             table.add_row(Text(one.source.name), *_cells(one.report))
-    return Group(table, *(line for one in checked for line in _lines_below(one)))
+    below = [line for one in checked for line in _lines_below(one)]
+    return Group(table, *below, *_overlap_lines(checked))
+
+
+def _overlap_lines(checked: list[Checked]) -> list[Text]:
+    """Says which tasks have texts of others, the most alike first."""
+    used = [one for one in checked if one.report is not None]
+    if len(used) < 2:
+        return []
+    names = [one.source.name for one in used]
+    found = []
+    for what, sets in (
+        ("queries", [one.queries for one in used]),
+        ("positives", [one.positives for one in used]),
+    ):
+        for one in overlaps(names, shared_counts(sets), LEAST_OVERLAP):
+            told = (
+                f"{one.task}: {one.share:.1%} of its {one.texts:,} {what} are in {one.other}, too"
+            )
+            found.append((-one.share, _whole(told)))
+    found.sort(key=lambda item: item[0])
+    lines = [line for _, line in found[:_OVERLAPS_SHOWN]]
+    if len(found) > len(lines):
+        lines.append(_whole(f"and {len(found) - len(lines)} more overlaps of tasks"))
+    return lines
 
 
 def _cells(report: TaskReport) -> list[str]:

@@ -143,10 +143,9 @@ def _file(
         found = _rows(source, limit, Counter(), Counter(), strict)
         columns = max((len(row.negatives) for row in found), default=0)
     rows = 0
-    with _writer(path, layout, columns) as write:
+    with row_writer(path, layout, columns) as write:
         for row in _rows(source, limit, dropped, left_out, strict):
-            for record in _LAYOUTS[layout](row, rows):
-                write(record)
+            write(row)
             rows += 1
     if rows == 0:
         counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
@@ -229,8 +228,31 @@ def _schema(layout: LayoutName, negatives: int) -> pa.Schema:
 
 
 @contextmanager
-def _writer(path: Path, layout: LayoutName, negatives: int) -> Iterator[_Write]:
-    """Opens a new file and gives what writes a record to it."""
+def row_writer(
+    path: Path, layout: LayoutName, negatives: int = 0
+) -> Iterator[Callable[[Row], None]]:
+    """Opens a new file and gives what writes a row to it, as one record or several.
+
+    Args:
+        path: The file; its name says how it is written.
+        layout: The layout of the records.
+        negatives: The most negatives of a row, where the file is a table in the layout of
+            sentence-transformers.
+    """
+    rows = 0
+    with _record_writer(path, layout, negatives) as write:
+
+        def write_row(row: Row) -> None:
+            nonlocal rows
+            for record in _LAYOUTS[layout](row, rows):
+                write(record)
+            rows += 1
+
+        yield write_row
+
+
+@contextmanager
+def _record_writer(path: Path, layout: LayoutName, negatives: int) -> Iterator[_Write]:
     if not path.name.endswith(".parquet"):
         zipped = path.name.endswith(".gz")
         with gzip.open(path, "wb") if zipped else path.open("wb") as lines:

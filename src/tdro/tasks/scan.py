@@ -2,7 +2,7 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,6 +119,7 @@ def scan(
     *,
     max_rows: int | None = None,
     strict: bool = False,
+    seen: Callable[[Row], None] | None = None,
 ) -> Scan:
     """Reads a task file once, holding one line and a few numbers for each row in memory.
 
@@ -131,6 +132,7 @@ def scan(
             nothing.
         max_rows: Rows to keep, after merging; None keeps all. The task's own limit holds too.
         strict: Raise at the first bad row instead of dropping it.
+        seen: Called with every row that is kept or merged.
 
     Raises:
         InputError: The file cannot be read, no row of it can be used, or ``strict`` and a row is
@@ -142,7 +144,8 @@ def scan(
         tally = _Tally(queries, passages, source.limit(max_rows))
         for place, line, row in read_rows(source, tally.left_out):
             if isinstance(row, Row):
-                tally.add(row)
+                if tally.add(row) and seen is not None:
+                    seen(row)
                 continue
             if row.reason.by_choice:
                 tally.drop(row)
@@ -204,20 +207,22 @@ class _Tally:
         if where is not None and len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(where)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: Row) -> bool:
+        """Adds a row, unless it is over the limit, and tells whether it did."""
         self.rows_read += 1
         number = self.queries.number(row.query)
         if number is not None:
             self.merged += 1
         elif self.max_rows is not None and len(self.queries) >= self.max_rows:
             self.over_limit += 1
-            return
+            return False
         else:
             number = self.queries.add(row.query)
         for text in row.positives:
             self.positives.append(number, self.passages.add(text))
         for text in row.negatives:
             self.negatives.append(number, self.passages.add(text))
+        return True
 
     def result(self) -> Scan:
         count = len(self.queries)
