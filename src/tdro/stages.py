@@ -185,12 +185,6 @@ class RunDirectory:
         self.console.print(text, highlight=False)
 
 
-def file_identity(path: Path) -> dict[str, Any]:
-    """Returns what tells a file from a changed one without reading it."""
-    state = path.stat()
-    return {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
-
-
 def fingerprint_of(finished: Path) -> str:
     """Returns the fingerprint of a finished stage's inputs."""
     fingerprint: str = read_json(finished / MANIFEST_FILE)["fingerprint"]
