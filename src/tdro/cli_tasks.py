@@ -70,7 +70,7 @@ def mine_negatives(
         str | None, typer.Option(help="A SentenceTransformer: a folder or hub id. Without, BM25.")
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(help="A cross-encoder that drops what it rates like a positive.")
+        str | None, typer.Option(help="A cross-encoder that drops what it rates above a positive.")
     ] = None,
     count: Annotated[int, typer.Option(help="Negatives for each row.")] = 16,
     ranks: Annotated[

@@ -21,7 +21,7 @@ Judge = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
 
 FILTERED = ("equal", "near_equal", "margin", "score", "judge")
 """Why a passage that was found is no negative: it equals an answer, or nearly; its score is too
-close to that of a positive, or out of bounds; the judge rates it as high as a positive."""
+close to that of a positive, or out of bounds; the judge rates it above a positive."""
 
 _KEPT_SHINGLES = 8192
 

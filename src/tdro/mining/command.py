@@ -1,6 +1,7 @@
 """Mining several tasks into a folder of tasks, resumably, and showing what was filtered."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -175,8 +176,9 @@ class _Models:
 
 
 def _identity(source: TaskSource) -> dict[str, Any]:
+    whole = replace(source, path=source.path and source.path.resolve())
     return {
-        "source": source_identity(source),
+        "source": source_identity(whole),
         "instruction": source.instruction,
         **reading_options(source),
     }
@@ -225,7 +227,7 @@ def render_mined(mined: Mapping[str, MinedTask]) -> Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
         caption="Shares: of the passages found, those left out by reason; of those the judge was "
-        "asked about, those it rates as high as a positive.",
+        "asked about, those it rates above a positive.",
         caption_justify="left",
     )
     table.add_column("task", min_width=14, overflow="fold")
@@ -236,7 +238,7 @@ def render_mined(mined: Mapping[str, MinedTask]) -> Table:
         least, middle = one.negatives["min"], one.negatives["median"]
         cells = [f"{one.rows:,}", f"{least:g} / {middle:g}", f"{one.without:,}"]
         shares = [
-            "-" if reason == "judge" and not one.judged else f"{one.shares[reason]:.1%}"
+            "-" if reason == "judge" and not one.judged else f"{one.shares[reason]:.2%}"
             for reason in FILTERED
         ]
         table.add_row(Text(name), *cells, *shares)
