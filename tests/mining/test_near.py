@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdro.mining.near import plain, similarity
+from tdro.mining.near import alike, may_be_alike, parcels, plain, shingles, similarity
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 PUNCTUATION = st.text(
@@ -60,3 +61,19 @@ def test_a_long_text_with_another_word_is_near():
     text = " ".join(f"word{number}" for number in range(100))
     assert 0.9 <= similarity(text, text.replace("word50", "other")) < 1
     assert similarity(text, text[: len(text) // 2]) < 0.6
+
+
+@given(st.lists(st.text("abcd", max_size=40), min_size=1, max_size=8), st.floats(0.05, 1))
+def test_what_is_ruled_out_is_not_alike(texts, least):
+    runs = [shingles(text) for text in texts]
+    may = may_be_alike(np.stack([parcels(one) for one in runs]), parcels(runs[0]), least)
+    assert may[0]
+    for one, possible in zip(runs, may.tolist(), strict=True):
+        assert possible or alike(one, runs[0]) < least
+
+
+def test_unlike_texts_of_one_length_are_ruled_out():
+    draw = np.random.default_rng(0)
+    texts = [" ".join(f"w{n}" for n in draw.integers(9999, size=200)) for _ in range(50)]
+    counts = np.stack([parcels(shingles(text)) for text in texts])
+    assert may_be_alike(counts, counts[0], 0.9).tolist() == [True] + [False] * 49

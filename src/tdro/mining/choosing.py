@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from tdro.mining.near import Shingles, alike, shingles
+from tdro.mining.near import Shingles, alike, may_be_alike, parcels, shingles
 from tdro.mining.ranking import Ranked
 from tdro.mining.settings import MiningSettings
 from tdro.mining.texts import TaskTexts
@@ -53,10 +53,8 @@ class Chooser:
         self._texts, self._settings, self._judge = texts, settings, judge
         self._seed = task_seed(settings.seed, "mining", texts.name)
         every = np.arange(len(texts.passages))
-        self._sizes = np.fromiter(
-            (len(shingles(text)) for text in select_texts(texts.passages, every)),
-            np.int64,
-            len(every),
+        self._parcels = np.stack(
+            [parcels(shingles(text)) for text in select_texts(texts.passages, every)]
         )
         self._shingles = lru_cache(_KEPT_SHINGLES)(lambda number: shingles(self._passage(number)))
 
@@ -125,11 +123,10 @@ class Chooser:
         if len(numbers) == 0:
             return near
         others = [self._shingles(number) for number in self._texts.answers(row).tolist()]
-        sizes = self._sizes[numbers]
+        counts = self._parcels[numbers]
         for other in [*others, shingles(self._texts.queries[row].as_py())]:
-            # Two sets are no more alike than their sizes are.
-            least = np.minimum(sizes, len(other)) / np.maximum(sizes, len(other))
-            for place in np.flatnonzero(~near & (least >= self._settings.near)).tolist():
+            may = may_be_alike(counts, parcels(other), self._settings.near)
+            for place in np.flatnonzero(~near & may).tolist():
                 near[place] = self._is_near(int(numbers[place]), other)
         return near
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Shingles = NDArray[np.uint64]
 
 _WIDTH = 8
+_PARCELS = 64
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -52,6 +53,31 @@ def alike(first: Shingles, second: Shingles) -> float:
     """Returns the Jaccard similarity of two sets of runs: those in both over those in either."""
     both = np.intersect1d(first, second, assume_unique=True).size
     return float(both / (first.size + second.size - both))
+
+
+def parcels(runs: Shingles) -> NDArray[np.uint16]:
+    """Counts a text's runs by the parcel of 64 that each belongs to, shape (64,)."""
+    counts = np.bincount((runs % np.uint64(_PARCELS)).astype(np.int64), minlength=_PARCELS)
+    return counts.clip(max=np.iinfo(np.uint16).max).astype(np.uint16)
+
+
+def may_be_alike(
+    several: NDArray[np.uint16], one: NDArray[np.uint16], least: float
+) -> NDArray[np.bool_]:
+    """Tells which texts may have a similarity of ``least`` with another, and misses none.
+
+    Two texts share at most as many runs of a parcel as the one with fewer has of it. For texts of
+    ordinary length this rules out nearly all that are not alike, at once.
+
+    Args:
+        several: Parcels of texts, shape (texts, 64).
+        one: Those of the other text, shape (64,).
+        least: The similarity.
+    """
+    both = np.minimum(several, one).sum(axis=1, dtype=np.int64)
+    either = several.sum(axis=1, dtype=np.int64) + one.sum(dtype=np.int64) - both
+    found: NDArray[np.bool_] = both >= least * either
+    return found
 
 
 def similarity(first: str, second: str) -> float:
