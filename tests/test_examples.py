@@ -110,6 +110,7 @@ def test_the_readmes_commands_exist():
         "report",
         "tasks check",
         "tasks convert",
+        "tasks mine",
         "mixture replay",
         "mixture export",
     } <= commands

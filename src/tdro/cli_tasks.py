@@ -108,6 +108,90 @@ def inspect_tasks(
         raise typer.Exit(2)
 
 
+@app.command("mine")
+def mine_negatives(
+    source: Annotated[Path, typer.Argument(help="A task file, a folder of them, or a recipe.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A new folder of tasks; goes on there.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="A SentenceTransformer: a folder or hub id. Without, BM25.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="A cross-encoder that drops what it rates above a positive.")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Negatives for each row.")] = 16,
+    ranks: Annotated[
+        str, typer.Option(help="Skip so many candidates, take none after the second: 10-100.")
+    ] = "0-100",
+    margin: Annotated[
+        float | None, typer.Option(help="Score at most the lowest positive's less this.")
+    ] = None,
+    relative_margin: Annotated[
+        float | None, typer.Option(help="The same, less this share of it: 0.05.")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Lowest score of a negative.")] = None,
+    max_score: Annotated[float | None, typer.Option(help="Highest score of a negative.")] = None,
+    judge_margin: Annotated[
+        float, typer.Option(help="As --margin, for the raw scores of the judge.")
+    ] = 0.0,
+    sampling: Annotated[
+        Literal["top", "random"], typer.Option(help="The closest candidates, or any.")
+    ] = "top",
+    near: Annotated[
+        float, typer.Option(help="Similarity from which a text equals a positive.")
+    ] = 0.9,
+    append: Annotated[
+        bool, typer.Option("--append/--replace", help="Keep the negatives that rows have.")
+    ] = False,
+    instructions: Annotated[
+        bool | None,
+        typer.Option(
+            "--instructions/--no-instructions",
+            help="Put them before queries; by default where the model was trained with some.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --sampling random.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a forward pass.")] = 32,
+    to: Annotated[
+        Literal["flagembedding", "tevatron", "sentence-transformers"],
+        typer.Option("--to", help="The layout to write."),
+    ] = "flagembedding",
+    form: Annotated[
+        Literal["jsonl", "jsonl.gz", "parquet"], typer.Option("--format", help="What to write.")
+    ] = "jsonl",
+    strict: _Strict = False,
+) -> None:
+    """Give rows hard negatives, none of them an answer; goes on where it was killed."""
+    from tdro.mining.settings import MiningSettings, parse_ranks
+
+    settings = MiningSettings(
+        model=model,
+        judge=judge,
+        count=count,
+        ranks=parse_ranks(ranks),
+        margin=margin,
+        relative_margin=relative_margin,
+        min_score=min_score,
+        max_score=max_score,
+        judge_margin=judge_margin,
+        sampling=sampling,
+        near=near,
+        append=append,
+        instructed=instructions,
+        seed=seed,
+        batch_size=batch_size,
+        layout=to,
+        form=form,
+    )
+    from tdro.mining.command import mine_tasks, render_mined
+
+    sources, max_rows = _found(source)
+    mined = mine_tasks(sources, output, settings, console(), max_rows=max_rows, strict=strict)
+    console().print(render_mined(mined), crop=False)
+
+
 def _found(path: Path) -> "tuple[list[TaskSource], int | None]":
     """Returns the tasks at a path, and the limit on their rows where it is a recipe."""
     if path.suffix in (".yaml", ".yml"):

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base import BaseModel
 
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import Benchmark
@@ -79,8 +80,8 @@ def evaluate_model(name_or_path: str, asked: Asked, console: Console) -> None:
         console = processes.speaking(console)
         cache = None if asked.output is None else Path(place) / _CORPORA_FOLDER
         benchmarks = [read_once(source, cache, processes) for source in sources]
-        model = _model(name_or_path)
-        identity = processes.once(partial(_identity, name_or_path, model))
+        model = load_model(name_or_path)
+        identity = processes.once(partial(model_identity, name_or_path, model))
         name = Path(name_or_path).resolve().name
         if benchmarks:
             prompts = _prompts(model, benchmarks, asked.instruction)
@@ -117,7 +118,12 @@ def _workplace(output: Path | None, processes: Processes) -> Any:
     return nullcontext(output)
 
 
-def _model(name_or_path: str) -> SentenceTransformer:
+def load_model(name_or_path: str) -> SentenceTransformer:
+    """Loads an embedding model from a folder or from the hub.
+
+    Raises:
+        InputError: It cannot be loaded.
+    """
     try:
         return SentenceTransformer(name_or_path)
     except (OSError, ValueError) as error:
@@ -141,7 +147,7 @@ def _prompts(
     return {**prompts, **{one.name: kept[one.name] for one in benchmarks if one.name in kept}}
 
 
-def _identity(name_or_path: str, model: SentenceTransformer) -> str:
+def model_identity(name_or_path: str, model: BaseModel) -> str:
     """Returns what tells a model from a changed one: its content, or its commit on the hub."""
     folder = Path(name_or_path)
     if folder.is_dir():

@@ -89,7 +89,7 @@ def search_together(
         InputError: The model gives an embedding that is not finite.
     """
     queries = [
-        _unit(
+        unit_rows(
             model.encode_query(
                 list(benchmark.queries.values()),
                 prompt=prompt,
@@ -110,7 +110,7 @@ def search_together(
     for start in range(processes.rank * _DOCUMENTS_PER_CHUNK, len(documents), stride):
         # encode_document sorts each chunk by length itself.
         texts = documents[start : start + _DOCUMENTS_PER_CHUNK]["text"]
-        embeddings = _unit(
+        embeddings = unit_rows(
             model.encode_document(
                 texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
             ),
@@ -252,8 +252,16 @@ def _lines(rows: Tensor, keys: Tensor, count: int) -> Tensor:
     return lines
 
 
-def _unit(embeddings: Tensor, what: str) -> Tensor:
-    """Returns float32 rows of length 1."""
+def unit_rows(embeddings: Tensor, what: str) -> Tensor:
+    """Returns embeddings as float32 rows of length 1, (texts, width).
+
+    Args:
+        embeddings: What the model gave, (texts, width).
+        what: What was embedded, for a message.
+
+    Raises:
+        InputError: One is not finite.
+    """
     rows = torch.nn.functional.normalize(embeddings.detach().float(), dim=1)
     if not bool(torch.isfinite(rows).all()):
         raise InputError(

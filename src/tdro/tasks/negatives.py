@@ -61,19 +61,28 @@ def mine(
     bm25s = require("bm25s", "run")
     generator = np.random.default_rng(seed)
     searched = _searched(len(passages), generator)
-    index = _Index(bm25s, passages, searched)
-    for words, banned in zip(_query_words(bm25s, queries), excluded, strict=True):
-        hits = searched[_best(index.scores(words, banned), count)]
+    index = Bm25Index(bm25s, passages, searched)
+    for words, banned in zip(query_words(bm25s, queries), excluded, strict=True):
+        hits = searched[best_places(index.scores(words, banned), count)]
         yield np.concatenate([hits, _others(len(passages), hits, banned, count, generator)])
 
 
-def _query_words(bm25s: ModuleType, queries: Iterable[str]) -> Iterator[list[str]]:
+def query_words(bm25s: ModuleType, queries: Iterable[str]) -> Iterator[list[str]]:
+    """Yields the words of each query, as those of passages are told."""
     left = iter(queries)
     while chunk := list(islice(left, _QUERY_CHUNK)):
         yield from bm25s.tokenize(chunk, return_ids=False, **TOKENISING)
 
 
-class _Index:
+class Bm25Index:
+    """BM25 over some passages of a task.
+
+    Args:
+        bm25s: The module.
+        passages: Texts, shape (passages,).
+        searched: Numbers of those that can be found, ascending.
+    """
+
     def __init__(self, bm25s: ModuleType, passages: pa.ChunkedArray, searched: Numbers) -> None:
         self._searched = searched
         tokens = bm25s.tokenize(select_texts(passages, searched), **TOKENISING)
@@ -84,7 +93,12 @@ class _Index:
             self._model.index(tokens, show_progress=False)
 
     def scores(self, words: list[str], banned: Numbers) -> NDArray[np.float32]:
-        """Returns the score of each passage searched, 0 for those that are banned."""
+        """Returns the score of each passage searched, 0 for those that are banned.
+
+        Args:
+            words: Those of the query.
+            banned: Numbers of passages.
+        """
         if self._model is None:
             return np.zeros(len(self._searched), dtype=np.float32)
         scores: NDArray[np.float32] = self._model.get_scores_from_ids(
@@ -103,7 +117,7 @@ def _searched(passages: int, generator: np.random.Generator) -> Numbers:
     return np.sort(sample).astype(np.int32)
 
 
-def _best(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+def best_places(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     """Returns the places of the highest positive scores, best first, the lower place at a tie."""
     hits = np.flatnonzero(scores > 0)
     if len(hits) > count:
