@@ -50,8 +50,8 @@ class CompareSettings(Settings):
         "uniform-longer",
         "proportional",
         "temperature-0.5",
-        "tdro-pooled",
-        "tdro-pooled/top-0.7",
+        "tdro",
+        "tdro/top-0.7",
     )
     seeds: PositiveInt = 3
     budgets: tuple[float, ...] = (1.0,)

@@ -193,7 +193,7 @@ class LearningSettings(Settings):
         save_every: Steps between checkpoints.
     """
 
-    method: MethodName = "tdro-pooled"
+    method: MethodName = "tdro"
     steps: PositiveInt = 1000
     batch_size: int = Field(default=64, ge=2)
     accumulation: PositiveInt = 1
