@@ -33,7 +33,7 @@ format: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,gguf,lora,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[run,gguf,lora,mteb,dev]'
 	touch $@
 
 clean:

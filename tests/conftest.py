@@ -118,7 +118,7 @@ def masked_lm(tiny_llm, tmp_path_factory):
 def training_tasks(task_folder, tmp_path):
     """The synthetic tasks, prepared, without a hold-out."""
     from tdro.tasks.prepare import prepare_task
-    from tdro.tasks.reading import find_sources
+    from tdro.tasks.sources import find_sources
     from tdro.tasks.task import Task
     from tdro.tasks.training import hold_out
 

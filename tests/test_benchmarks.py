@@ -10,6 +10,7 @@ import pytest
 
 from tdro.mixture import Mixture
 from tests.conftest import synthetic_rows, write_task
+from tests.evaluation import published
 
 pytestmark = pytest.mark.slow
 
@@ -82,6 +83,10 @@ def test_the_response_to_random_mixtures_is_fitted_and_confirmed(task_folder, ti
         *("uniform", "best-by-slope")
     ]
     assert "| `best-by-slope` | " in said
+    points = tmp_path / "points.json"
+    said = run("mixtures/curve.py", tmp_path / "work" / "confirmed", "--json", points)
+    assert json.loads(points.read_text())["uniform"][0]["budget"] == 1
+    assert "| `best-by-slope` | hold-outs | " in said
 
 
 def told(tmp_path, script, *arguments):
@@ -89,6 +94,18 @@ def told(tmp_path, script, *arguments):
     path = tmp_path / "told.json"
     run(f"speed/{script}.py", *arguments, "--threads", 1, "--json", path)
     return json.loads(path.read_text())["figures"]
+
+
+def test_scores_are_those_of_independent_implementations(tiny_llm, tmp_path):
+    pytest.importorskip("mteb")
+    pytest.importorskip("Stemmer")
+    published.beir(tmp_path / "b" / "scifact")
+    told = tmp_path / "told.json"
+    run("scores.py", tiny_llm, tmp_path / "b", "--json", told)
+    found = json.loads(told.read_text())
+    assert found["ndcg"]["scifact"]["difference"] < 1e-6
+    assert 0 < found["ndcg"]["scifact"]["tdro"] <= 1
+    assert len(found["bm25"]) == 5
 
 
 def test_search_is_set_against_faiss(tmp_path):
@@ -113,6 +130,15 @@ def test_growth_is_fitted(tmp_path):
     assert set(found) == {"tasks", "rows"}
     assert found["rows"]["plan"]["sizes"] == [300, 600]
     assert isinstance(found["rows"]["report"]["slope"], float)
+
+
+def test_large_data_is_opened_planned_and_read(tiny_llm, tmp_path):
+    sizes = ("--tasks", 3, "--rows", 60, "--steps", 6, "--batch-size", 4, "--read", 2)
+    found = told(tmp_path, "large", tiny_llm, *sizes, "--folder", tmp_path / "large", "--runs", 1)
+    [start] = found["runs"]["start in all, s"]
+    assert start > 0
+    assert found["runs"]["rows read a second"][0] > 0
+    assert len(list((tmp_path / "large" / "run" / "tasks").iterdir())) == 3
 
 
 def test_training_is_set_against_the_trainers_own_sampler(task_folder, tiny_llm, tmp_path):

@@ -98,6 +98,52 @@ def test_check_shows_bad_rows_with_file_and_line(tdro, tmp_path):
     assert "odd.jsonl:2" in errors
 
 
+def test_convert_writes_tasks_that_check_reads(tdro, tmp_path):
+    path = tmp_path / "odd.jsonl"
+    path.write_text('["query", "answer", "wrong"]\n["query"]\n')
+    code, shown, _ = tdro("tasks", "convert", path, "-o", tmp_path / "out", "--to", "tevatron")
+    assert code == 0
+    assert "odd.jsonl: 1 rows; 1 dropped, not an object" in shown
+    code, shown, _ = tdro("tasks", "check", tmp_path / "out", "--strict")
+    assert code == 0
+    assert "odd" in shown
+    code, _, errors = tdro("tasks", "convert", path, "-o", tmp_path / "out", "--to", "tevatron")
+    assert code == 2
+    assert "is there already" in errors
+    code, _, errors = tdro(
+        "tasks", "convert", path, "-o", tmp_path / "new", "--to", "tevatron", "--strict"
+    )
+    assert code == 2
+    assert "odd.jsonl:2" in errors
+
+
+def test_check_and_convert_take_the_tasks_of_a_recipe(tdro, tmp_path):
+    rows = [{"frage": f"q{n}", "antwort": f"a{n}", "lang": "de"} for n in range(5)]
+    rows.append({"frage": "long long query", "antwort": "a", "lang": "de"})
+    rows.append({"frage": "q", "antwort": "a", "lang": "en"})
+    (tmp_path / "faq.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows))
+    task = {
+        "name": "faq",
+        "path": "faq.jsonl",
+        "instruction": "Find",
+        "columns": {"query": "frage", "positive": "antwort"},
+        "filter": {"where": {"lang": "de"}, "max_query_words": 2},
+        "max_rows": 4,
+    }
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"tasks": [task], "model": {"name_or_path": "m"}, "max_rows": 3}))
+    code, shown, _ = tdro("tasks", "check", recipe)
+    assert code == 0
+    for words in ("1 query too long", "1 not in where", "faq: 1 rows over max_rows"):
+        assert words in " ".join(shown.split())
+    out = tmp_path / "out"
+    code, shown, _ = tdro("tasks", "convert", recipe, "-o", out, "--to", "flagembedding")
+    assert code == 0
+    assert "3 rows" in shown
+    assert "1 dropped, query too long" in shown
+    assert json.loads((out / "tasks.json").read_text())["faq"]["instruction"] == "Find"
+
+
 @pytest.mark.slow
 def test_a_model_is_judged_by_the_metrics_that_are_named(tdro, tiny_llm, tmp_path):
     model = build_encoder(EncoderSettings(name_or_path=str(tiny_llm), layers=1))

@@ -100,9 +100,7 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
 
 def test_the_readmes_commands_exist():
     readme = (ROOT / "README.md").read_text()
-    commands = set(
-        re.findall(r"^tdro ([a-z]+(?: (?:check|show|top|replay))?)", readme, re.MULTILINE)
-    )
+    commands = set(re.findall(r"^tdro ((?:tasks |mixture )?[a-z]+)", readme, re.MULTILINE))
     assert {
         "run",
         "estimate",
@@ -111,7 +109,9 @@ def test_the_readmes_commands_exist():
         "evaluate",
         "report",
         "tasks check",
+        "tasks convert",
         "mixture replay",
+        "mixture export",
     } <= commands
     for command in commands:
         python(ROOT, "-m", "tdro", *command.split(), "--help")

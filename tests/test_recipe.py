@@ -82,6 +82,23 @@ def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch)
         ({"tasks": {"foldr": "."}}, ["'tasks.foldr'", "'folder'"]),
         ({"tasks": [{"name": "a", "path": "gone.jsonl"}]}, ["'tasks.0.path'", "'gone.jsonl'"]),
         ({"tasks": [{"name": "a", "pth": "x"}]}, ["'tasks.0.p", "path"]),
+        (
+            {"tasks": [{"name": "a", "path": "x", "dataset": "o/d"}]},
+            ["'tasks.0'", "'path' and 'dataset' are both given"],
+        ),
+        ({"tasks": [{"name": "a"}]}, ["'tasks.0'", "give a 'path', or a 'dataset'"]),
+        (
+            {"tasks": [{"name": "a", "dataset": "o/d", "filter": {"min_query_word": 2}}]},
+            ["'tasks.0.filter.min_query_word'", "value 2", "'min_query_words'"],
+        ),
+        (
+            {"tasks": [{"name": "a", "dataset": "o/d", "columns": {"qery": "q", "positive": "p"}}]},
+            ["'tasks.0.columns.qery'", "'query'"],
+        ),
+        (
+            {"tasks": [{"name": "a", "dataset": "o/d", "max_rows": 0}]},
+            ["'tasks.0.max_rows'", "0"],
+        ),
         ({"benchmarks": ["gone"]}, ["'benchmarks.0.path'", "'gone'"]),
         ({"model": {"name_or_path": "gone.gguf"}}, ["'model.name_or_path'", "gone.gguf"]),
     ],
@@ -108,6 +125,27 @@ def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, text):
 def test_a_wrong_override_is_one_sentence(recipe, override):
     with pytest.raises(InputError):
         load_recipe(recipe(), [override])
+
+
+def test_tasks_of_all_kinds_survive_writing(recipe, tmp_path):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.jsonl").write_text("[]")
+    far = {"name": "far", "dataset": "org/cats", "config": "en", "split": "dev", "revision": "v1"}
+    near = {
+        "name": "near",
+        "path": "shards",
+        "columns": {"query": "q", "positive": "p", "negative": ["n1", "n2"]},
+        "filter": {"where": {"lang": ["en", "de"]}, "min_query_words": 2},
+        "max_rows": 5,
+    }
+    found = load_recipe(recipe(tasks=[far, near]))
+    sources = found.task_sources()
+    assert sources[0].place == "org/cats (en, dev, v1)"
+    assert sources[1].path == tmp_path / "shards"
+    assert sources[1].filter.allowed == {"lang": ["en", "de"]}
+    (tmp_path / "again.yaml").write_text(found.to_yaml())
+    assert load_recipe(tmp_path / "again.yaml") == found
+    assert "null" not in yaml.safe_dump(yaml.safe_load(found.to_yaml())["tasks"])
 
 
 def test_two_tasks_of_one_name_are_refused(recipe, tmp_path):

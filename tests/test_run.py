@@ -11,11 +11,13 @@ import yaml
 from rich.console import Console
 
 from tdro.evaluation.benchmark import write_benchmark
+from tdro.files import content_digest, digest
 from tdro.mixture import Mixture
 from tdro.plan import Plan
 from tdro.recipe_file import load_recipe
 from tdro.run.execute import execute
 from tdro.training import read_trained_rows
+from tests.evaluation import published
 
 pytestmark = pytest.mark.slow
 
@@ -196,6 +198,42 @@ def test_killed_in_every_stage_and_started_again_it_ends_the_same(recipe_file, f
         assert len(finishes) == 1, done
 
 
+def test_the_scores_of_a_beir_folder_depend_on_what_they_always_did(recipe_file, finished):
+    """Or every finished run would judge its retrievers again."""
+    folder = recipe_file.parent / "outside"
+    files = {
+        path.relative_to(folder).as_posix(): content_digest(path)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    inputs = manifests(finished)["runs/last"]["inputs"]
+    assert inputs["benchmarks"]["outside"] == {
+        "files": digest(files),
+        "instruction": "Find the line",
+    }
+    assert set(inputs) == {"retriever", "benchmarks", "metrics"}
+
+
+def test_one_entry_may_be_a_collection_of_which_some_are_judged(recipe_file, tmp_path):
+    published.miracl(recipe_file.parent / "collection", "sw")
+    published.miracl(recipe_file.parent / "collection", "yo")
+    entry = "benchmarks=[outside, {path: collection, languages: [yo]}]"
+    output = tmp_path / "run"
+    asked = [entry, "retrievers=[uniform]", "training.steps=2"]
+    run(recipe_file, output, asked)
+    table = pq.read_table(output / "scores.parquet")
+    names = set(table["benchmark"].to_pylist())
+    assert {"outside", "miracl/yo"} < names
+    assert "miracl/sw" not in names
+    for path in (recipe_file.parent / "collection").rglob("*-sw-*"):
+        path.write_bytes(path.read_bytes() + b"\n")
+    assert "scores of uniform: done before" in run(recipe_file, output, asked), "not read"
+    for path in (recipe_file.parent / "collection").rglob("topics.*-yo-*"):
+        path.write_bytes(path.read_bytes().replace(b"w4", b"w3"))
+    said = run(recipe_file, output, asked)
+    assert "scores of uniform: to be done again, benchmarks.miracl/yo.files" in said
+
+
 def test_two_runs_in_one_directory_are_kept_apart(recipe_file, finished):
     import fcntl
 
@@ -212,6 +250,9 @@ def test_two_runs_in_one_directory_are_kept_apart(recipe_file, finished):
     [
         (["benchmarks=[{path: outside, name: alpha}]"], "named 'alpha'"),
         (["benchmarks=[]", "holdout=0"], "nothing to judge on"),
+        (["benchmarks=[{path: outside, only: [x]}]"], "named 'x'"),
+        (["benchmarks=[{path: outside, languages: [sw]}]"], "which have none"),
+        (["benchmarks=[{path: outside, split: dev}]"], "there is the split test"),
     ],
 )
 def test_what_cannot_be_judged_is_said_before_any_training(

@@ -2,6 +2,7 @@ import itertools
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -10,10 +11,11 @@ from hypothesis import strategies as st
 from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 from torch.utils.data import ConcatDataset, RandomSampler, SequentialSampler
 
-from tdro import sampling
+from tdro import draws, sampling
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.errors import InputError
 from tdro.mixture import Mixture
+from tdro.tasks.mapped import PassageLists
 from tdro.tasks.training import TrainingTask
 
 shares = (
@@ -33,13 +35,19 @@ def test_every_prefix_holds_each_share_to_within_one_turn(weights, seed):
     assert not had[-1][np.array(weights) == 0].any()
 
 
+def mapped(lists, chunk=7):
+    """The column of a prepared task, in chunks as on disk."""
+    parts = [lists[start : start + chunk] for start in range(0, len(lists), chunk)]
+    return PassageLists(pa.chunked_array(parts, pa.list_(pa.int32())))
+
+
 class _Stub:
     """The part of a task that sampling looks at."""
 
     def __init__(self, name, positives, negatives, passages):
         self.name = name
-        self.positives = [np.array(one, dtype=np.int32) for one in positives]
-        self.negatives = [np.array(one, dtype=np.int32) for one in negatives]
+        self.positives = mapped(positives)
+        self.negatives = mapped(negatives)
         self.passages = range(passages)
 
 
@@ -77,17 +85,49 @@ def test_a_positive_is_never_drawn_as_a_negative(source, negatives, seed):
 @given(tasks(), st.integers(0, 2), st.integers(2, 8))
 def test_no_passage_of_a_batch_answers_another_row(source, negatives, size):
     for batch in itertools.islice(distinct_batches(TaskDraws(source, negatives, 0), size), 6):
-        assert 1 <= len(batch) <= size
-        for one, other in itertools.permutations(batch, 2):
-            answers = set(source.task.positives[one.row].tolist())
-            assert not answers & {other.positive, *other.negatives}
+        assert 1 <= len(batch[0]) <= size
+        for (row, _), (_, passages) in itertools.permutations(zip(*batch, strict=True), 2):
+            answers = set(source.task.positives[int(row)].tolist())
+            assert not answers & set(passages.tolist())
 
 
 def test_batches_are_full_where_the_passages_allow_it():
     task = _Stub("even", [[n] for n in range(50)], [[]] * 50, 50)
     source = TrainingTask(task, np.arange(50), np.arange(0))
     batches = list(itertools.islice(distinct_batches(TaskDraws(source, 0, 0), 16), 20))
-    assert {len(batch) for batch in batches} == {16}
+    assert {len(rows) for rows, _ in batches} == {16}
+
+
+def dealt_one_by_one(drawn, size):
+    """What ``distinct_batches`` does, with one draw at a time."""
+    fresh, waiting = iter(drawn), []
+    while True:
+        batch, left = [], []
+
+        def fits(draw, batch=batch):
+            return len(batch) < size and not any(
+                {draw.positive, *draw.negatives} & set(other.answers)
+                or {other.positive, *other.negatives} & set(draw.answers)
+                for other in batch
+            )
+
+        for draw in waiting:
+            (batch if fits(draw) else left).append(draw)
+        while len(batch) < size and len(left) < 8 * size:
+            draw = next(fresh)
+            (batch if fits(draw) else left).append(draw)
+        waiting = left
+        yield [(draw.row, draw.positive, *draw.negatives) for draw in batch]
+
+
+@settings(max_examples=100, deadline=None)
+@given(tasks(), st.integers(0, 2), st.integers(2, 8))
+def test_batches_are_those_of_dealing_one_by_one(source, negatives, size):
+    drawn = TaskDraws(source, negatives, 0)
+    plain = itertools.islice(dealt_one_by_one(drawn, size), 8)
+    for (rows, passages), expected in zip(distinct_batches(drawn, size), plain, strict=False):
+        found = zip(rows.tolist(), passages.tolist(), strict=True)
+        assert [(row, *shown) for row, shown in found] == expected
 
 
 def test_each_pass_reads_every_row_once():
@@ -102,6 +142,50 @@ def test_a_task_whose_every_passage_is_an_answer_is_refused_by_name():
     source = TrainingTask(_Stub("odd", [[0, 1]], [[]], 2), np.arange(1), np.arange(0))
     with pytest.raises(InputError, match="'odd'"):
         next(iter(TaskDraws(source, 1, 0)))
+
+
+def test_hard_negatives_come_first_and_others_fill_up():
+    hard = [[20, 21, 22], [20], [], [23, 24]]
+    task = _Stub("few", [[0], [1], [2], [3]], hard, 30)
+    for draw in itertools.islice(
+        TaskDraws(TrainingTask(task, np.arange(4), np.arange(0)), 3, 5), 40
+    ):
+        own = hard[draw.row]
+        assert set(draw.negatives[: len(own)]) == set(own)
+        assert len(set(draw.negatives)) == 3
+
+
+def test_every_passage_is_drawn_alike():
+    task = _Stub("alike", [[0, 1, 2, 3]], [[4, 5, 6, 7, 8]], 9)
+    source = TrainingTask(task, np.arange(1), np.arange(0))
+    rows, passages = TaskDraws(source, 2, 0).first(6000)
+    assert not rows.any()
+    positives = np.bincount(passages[:, 0], minlength=4)
+    assert np.abs(positives - 1500).max() < 150
+    for column in (1, 2):
+        assert np.abs(np.bincount(passages[:, column])[4:] - 1200).max() < 150
+
+
+@pytest.mark.parametrize("size", [1, 5, 6, 13])
+def test_a_pass_in_blocks_reads_every_row_once_and_first_says_the_same(size, monkeypatch):
+    monkeypatch.setattr(draws, "_BLOCK", 6)
+    task = _Stub("blocks", [[n] for n in range(size)], [[]] * size, size + 4)
+    source = TaskDraws(TrainingTask(task, np.arange(size), np.arange(0)), 2, 1)
+    drawn = list(itertools.islice(source, 3 * size))
+    for start in range(0, 3 * size, size):
+        assert sorted(draw.row for draw in drawn[start : start + size]) == list(range(size))
+    rows, passages = source.first(3 * size)
+    assert rows.tolist() == [draw.row for draw in drawn]
+    assert passages.tolist() == [[draw.positive, *draw.negatives] for draw in drawn]
+
+
+@given(st.lists(st.lists(st.integers(0, 9), max_size=4), min_size=1, max_size=30), st.data())
+def test_many_lists_are_read_as_one_by_one(lists, data):
+    column = mapped(lists)
+    rows = data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=40))
+    lengths, values = column.take(np.array(rows, dtype=np.int64))
+    assert lengths.tolist() == [len(lists[row]) for row in rows]
+    assert values.tolist() == [number for row in rows for number in lists[row]]
 
 
 def make_sampler(mixture, sizes, *, child="random", batches=None, batch_size=4, seed=0):

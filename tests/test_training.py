@@ -55,6 +55,16 @@ def test_training_lowers_the_loss_and_leaves_a_model_and_its_shares(trained):
     assert record["tasks"] == ["alpha", "beta", "gamma", "tiny"]
 
 
+def test_the_model_card_names_the_tasks_and_shows_no_text(trained, training_tasks):
+    folder, _ = trained({"alpha": 0.5, "beta": 0.5}, steps=2)
+    card = (folder / "model" / "README.md").read_text()
+    assert "* Size: 8 training samples" in card
+    for task in training_tasks[:2]:
+        assert task.name in card
+        for text in [*task.task.queries["text"], *task.task.passages["text"]]:
+            assert text not in card
+
+
 def test_the_batches_on_record_are_those_that_were_trained_on(trained, monkeypatch):
     real, batches = training.BlockBatchSampler.__iter__, []
 

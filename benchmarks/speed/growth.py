@@ -224,7 +224,7 @@ def draws(tasks: int, rows: int, folder: Path) -> Work:
     """Draws a pass over one task in batches."""
     [source] = training_tasks(1, rows)
     batches = distinct_batches(TaskDraws(source, NEGATIVES, 0), BATCH)
-    return lambda: sum(len(batch) for batch in islice(batches, rows // BATCH))
+    return lambda: sum(len(rows) for rows, _ in islice(batches, rows // BATCH))
 
 
 def sampler(tasks: int, rows: int, folder: Path) -> Work:

@@ -32,7 +32,7 @@ from tdro.mixture import Mixture
 from tdro.sampling import BlockBatchSampler
 from tdro.settings import EncoderSettings, TrainingSettings
 from tdro.tasks.prepare import prepare_task
-from tdro.tasks.reading import find_sources
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import Task
 from tdro.tasks.training import hold_out
 from tdro.training import drawn_rows, float32_cosine, quiet_libraries

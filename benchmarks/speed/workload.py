@@ -17,7 +17,7 @@ from tdro.plan import Plan, make_plan
 from tdro.reference import Share, load_losses, score_plan
 from tdro.settings import EncoderSettings, LearningSettings
 from tdro.tasks.prepare import prepare_task
-from tdro.tasks.reading import find_sources
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import Task
 from tdro.tasks.training import hold_out
 from tdro.training import quiet_libraries

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tdro.learning.record import LossRecord
     from tdro.mixture import Mixture
     from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
+    from tdro.tasks.entry import TaskEntry
     from tdro.tasks.prepare import prepare_tasks
     from tdro.tasks.task import Task, TaskSource
 
@@ -25,6 +26,7 @@ _PLACES = {
     "Mixture": "tdro.mixture",
     "RowLosses": "tdro.learning.losses",
     "Task": "tdro.tasks.task",
+    "TaskEntry": "tdro.tasks.entry",
     "TaskSource": "tdro.tasks.task",
     "TrainingSettings": "tdro.settings",
     "build_encoder": "tdro.encoder",
@@ -40,6 +42,7 @@ __all__ = [
     "Mixture",
     "RowLosses",
     "Task",
+    "TaskEntry",
     "TaskSource",
     "TrainingSettings",
     "build_encoder",

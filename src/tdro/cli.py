@@ -146,8 +146,21 @@ def demo(overrides: _Set = None, output: _Output = None) -> None:
 def evaluate(
     model: Annotated[str, typer.Argument(help="A SentenceTransformer: a folder or a hub id.")],
     benchmark: Annotated[
-        list[Path], typer.Option("--benchmark", "-b", help="A folder in the BEIR layout.")
-    ],
+        list[Path] | None,
+        typer.Option("--benchmark", "-b", help="A benchmark, or a collection such as MIRACL."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Of a collection, these: nq, cqadupstack, mkqa/de.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Of MIRACL and MKQA, these; may be repeated.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Which judgements; each collection's published ones.")
+    ] = None,
+    mteb: Annotated[
+        list[str] | None, typer.Option(help="A task that mteb runs, for its leaderboard's files.")
+    ] = None,
     instruction: Annotated[
         str, typer.Option(help="What the queries ask for; put before each of them.")
     ] = "",
@@ -156,14 +169,25 @@ def evaluate(
         typer.Option("--metric", "-m", help="By its name in ir-measures; may be repeated."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for run files and scores.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for run files and scores; goes on there."),
     ] = None,
 ) -> None:
     """Judge a retriever on benchmarks by exact search."""
-    from tdro.evaluation.command import evaluate_model
+    from tdro.evaluation.command import Asked, evaluate_model
+    from tdro.evaluation.loaders.source import Choice
     from tdro.evaluation.scores import METRICS
 
-    evaluate_model(model, benchmark, instruction, metric or METRICS, output, console())
+    asked = Asked(
+        folders=benchmark or (),
+        only=only or (),
+        choice=Choice(tuple(language or ()), split),
+        mteb=mteb or (),
+        instruction=instruction,
+        metrics=metric or METRICS,
+        output=output,
+    )
+    evaluate_model(model, asked, console())
 
 
 @app.command()

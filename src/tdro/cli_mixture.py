@@ -7,7 +7,7 @@ import typer
 
 from tdro.terminal import console
 
-app = typer.Typer(help="Look at mixtures and select from them.", no_args_is_help=True)
+app = typer.Typer(help="Look at mixtures, select from them, export them.", no_args_is_help=True)
 
 
 @app.command("show")
@@ -55,3 +55,35 @@ def replay_losses(
     from tdro.learning.command import replay_file
 
     replay_file(losses, settings, output, console())
+
+
+@app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="sentence-transformers, datasets, trl, flagembedding, ms-swift or tevatron."
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to, not the terminal.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of the task files.")] = None,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            help="Rows to share out, where the library takes no weights; default: all there are."
+        ),
+    ] = None,
+) -> None:
+    """Write a mixture as a script or configuration of another training library."""
+    from tdro.exports.targets import export_mixture, write_rendered
+
+    rendered = export_mixture(file, to, data=data, folder=output or Path(), rows=rows)
+    if output is not None:
+        for path in write_rendered(rendered, output):
+            typer.echo(str(path))
+        return
+    for name, text in rendered.files.items():
+        typer.echo(text if len(rendered.files) == 1 else f"# ---- {name} ----\n{text}")

@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.errors import InputError
-from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
 
-# How many blocks of rows may wait for a batch that they do not collide with.
+# How many batches of rows may wait for a batch that they do not collide with.
 _PATIENCE = 8
+# Examples drawn at once; what is drawn depends on it.
+_BLOCK = 1024
+# Passages tried beyond those wanted before a row is filled up by itself.
+_SPARE = 4
 
 
 def quota_sequence(weights: Sequence[float], length: int, seed: int = 0) -> NDArray[np.int64]:
@@ -60,11 +63,70 @@ class Draw(NamedTuple):
         row: Row of the task.
         positive: Passage number of the positive that was drawn.
         negatives: Passage numbers of the hard negatives that were drawn.
+        answers: Passage numbers of all positives of the row.
     """
 
     row: int
     positive: int
-    negatives: tuple[int, ...]
+    negatives: list[int]
+    answers: list[int]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive examples of a task as arrays.
+
+    Attributes:
+        rows: Rows of the task, shape (n,).
+        passages: The positive that was drawn and the hard negatives, shape (n, 1 + negatives).
+        answers: All positives of the rows, those of one row after those of another.
+        ends: Where in ``answers`` the positives of each row end, shape (n,).
+    """
+
+    rows: NDArray[np.int64]
+    passages: NDArray[np.int64]
+    answers: NDArray[np.int64]
+    ends: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Draw]:
+        answers, start = self.answers.tolist(), 0
+        for row, passages, end in zip(
+            self.rows.tolist(), self.passages.tolist(), self.ends.tolist(), strict=True
+        ):
+            yield Draw(row, passages[0], passages[1:], answers[start:end])
+            start = end
+
+    def cut(self, start: int, end: int) -> "Block":
+        """Returns the examples from one place to another."""
+        first, last = (int(self.ends[place - 1]) if place else 0 for place in (start, end))
+        return Block(
+            self.rows[start:end],
+            self.passages[start:end],
+            self.answers[first:last],
+            self.ends[start:end] - first,
+        )
+
+    def joined(self, other: "Block") -> "Block":
+        """Returns these examples and those of another block after them."""
+        return Block(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.passages, other.passages]),
+            np.concatenate([self.answers, other.answers]),
+            np.concatenate([self.ends, other.ends + len(self.answers)]),
+        )
+
+    @property
+    def collides(self) -> bool:
+        """Whether a passage of one example is among the positives of another."""
+        answers = np.sort(self.answers)
+        found = np.searchsorted(answers, self.passages, side="right")
+        found -= np.searchsorted(answers, self.passages, side="left")
+        # The positive that was drawn is among the positives of its own row, its negatives are not.
+        found[:, 0] -= 1
+        return bool(found.any())
 
 
 @dataclass(frozen=True)
@@ -94,23 +156,81 @@ class TaskDraws:
             raise InputError(f"Task {self.source.name!r} has no rows to train on.")
 
     def __iter__(self) -> Iterator[Draw]:
+        return itertools.chain.from_iterable(self.blocks())
+
+    def blocks(self) -> Iterator[Block]:
+        """Yields the sequence in blocks of at most a few thousand examples."""
         for number in itertools.count():
             generator = np.random.default_rng([self.seed, number])
-            for row in generator.permutation(self.source.rows):
-                positives = self.source.task.positives[row]
-                # What Generator.choice does, without its checks.
-                positive = int(positives[generator.integers(len(positives))])
-                yield Draw(int(row), positive, self._negatives(int(row), generator))
+            order = generator.permutation(self.source.rows)
+            for start in range(0, len(order), _BLOCK):
+                yield self._block(order[start : start + _BLOCK], generator)
 
-    def _negatives(self, row: int, generator: np.random.Generator) -> tuple[int, ...]:
-        hard = generator.permutation(self.source.task.negatives[row])[: self.negatives]
-        drawn = [int(passage) for passage in hard]
-        missing = self.negatives - len(drawn)
-        if missing > 0:
-            drawn += self._fill(row, missing, generator)
-        return tuple(drawn)
+    def first(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns the first examples of the sequence.
 
-    def _fill(self, row: int, count: int, generator: np.random.Generator) -> list[int]:
+        Returns:
+            Rows, shape (count,), and passages, shape (count, 1 + negatives), the positive first.
+        """
+        rows = np.empty(count, dtype=np.int64)
+        passages = np.empty((count, 1 + self.negatives), dtype=np.int64)
+        blocks, done = self.blocks(), 0
+        while done < count:
+            block = next(blocks)
+            taken = min(count - done, len(block.rows))
+            rows[done : done + taken] = block.rows[:taken]
+            passages[done : done + taken] = block.passages[:taken]
+            done += taken
+        return rows, passages
+
+    def _block(self, rows: NDArray[np.int64], generator: np.random.Generator) -> Block:
+        counts, answers = self.source.task.positives.take(rows)
+        ends = np.cumsum(counts)
+        passages = np.empty((len(rows), 1 + self.negatives), dtype=np.int64)
+        passages[:, 0] = answers[ends - counts + generator.integers(counts)]
+        if self.negatives:
+            banned = _keys(_owners(counts), answers)
+            passages[:, 1:] = self._negatives(rows, banned, generator)
+        return Block(rows, passages, answers, ends)
+
+    def _negatives(
+        self, rows: NDArray[np.int64], banned: NDArray[np.int64], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        counts, hard = self.source.task.negatives.take(rows)
+        owners = _owners(counts)
+        shuffled = np.argsort(owners + generator.random(len(hard)))
+        rank = np.arange(len(hard)) - np.repeat(np.cumsum(counts) - counts, counts)
+        kept = rank < self.negatives
+        drawn = np.empty((len(rows), self.negatives), dtype=np.int64)
+        drawn[owners[kept], rank[kept]] = hard[shuffled[kept]]
+        had = np.minimum(counts, self.negatives)
+        if had.min() < self.negatives:
+            self._fill(drawn, had, rows, np.append(banned, _keys(owners, hard)), generator)
+        return drawn
+
+    def _fill(
+        self,
+        drawn: NDArray[np.int64],
+        had: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        banned: NDArray[np.int64],
+        generator: np.random.Generator,
+    ) -> None:
+        """Fills up the rows of ``drawn`` that have too few, by other passages of the task."""
+        wanting = np.flatnonzero(had < self.negatives)
+        shape = (len(wanting), self.negatives + _SPARE)
+        tried = generator.integers(len(self.source.task.passages), size=shape)
+        fit = ~np.isin(_keys(wanting[:, None], tried), banned)
+        for place in range(1, shape[1]):
+            fit[:, place] &= (tried[:, :place] != tried[:, place, None]).all(axis=1)
+        at = had[wanting, None] + np.cumsum(fit, axis=1) - 1
+        line, column = np.nonzero(fit & (at < self.negatives))
+        drawn[wanting[line], at[line, column]] = tried[line, column]
+        for place in wanting[at[:, -1] < self.negatives - 1].tolist():
+            missing = self.negatives - int(had[place])
+            drawn[place, had[place] :] = self._filling(int(rows[place]), missing, generator)
+
+    def _filling(self, row: int, count: int, generator: np.random.Generator) -> list[int]:
         banned = {
             *self.source.task.positives[row].tolist(),
             *self.source.task.negatives[row].tolist(),
@@ -133,11 +253,18 @@ class TaskDraws:
         return others + np.resize(allowed, count - len(others)).tolist()
 
 
-class _Batch:
-    """Rows whose passages are safe as each other's in-batch negatives."""
+def _owners(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.repeat(np.arange(len(counts)), counts)
 
-    def __init__(self, task: Task, size: int) -> None:
-        self.task = task
+
+def _keys(owners: NDArray[np.int64], passages: NDArray[np.int64]) -> NDArray[np.int64]:
+    return (owners << 32) | passages
+
+
+class _Batch:
+    """Examples whose passages are safe as each other's in-batch negatives."""
+
+    def __init__(self, size: int) -> None:
         self.size = size
         self.draws: list[Draw] = []
         self._passages: set[int] = set()
@@ -145,17 +272,28 @@ class _Batch:
 
     def take(self, draw: Draw) -> bool:
         """Adds the draw unless the batch is full or the draw collides with it."""
-        answers = set(self.task.positives[draw.row].tolist())
-        passages = {draw.positive, *draw.negatives}
-        if len(self.draws) == self.size or answers & self._passages or passages & self._answers:
+        if (
+            len(self.draws) == self.size
+            or draw.positive in self._answers
+            or not self._passages.isdisjoint(draw.answers)
+            or not self._answers.isdisjoint(draw.negatives)
+        ):
             return False
         self.draws.append(draw)
-        self._passages |= passages
-        self._answers |= answers
+        self._passages.add(draw.positive)
+        self._passages.update(draw.negatives)
+        self._answers.update(draw.answers)
         return True
 
+    def arrays(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns rows and passages."""
+        passages = [[draw.positive, *draw.negatives] for draw in self.draws]
+        return np.array([draw.row for draw in self.draws]), np.array(passages)
 
-def distinct_batches(draws: TaskDraws, size: int) -> Iterator[list[Draw]]:
+
+def distinct_batches(
+    draws: TaskDraws, size: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Cuts a sequence of draws into batches that are safe for in-batch negatives.
 
     No passage of a batch, whether drawn as positive or as negative for one row, is among the
@@ -165,14 +303,34 @@ def distinct_batches(draws: TaskDraws, size: int) -> Iterator[list[Draw]]:
     Args:
         draws: The examples of one task.
         size: Rows of a batch.
+
+    Yields:
+        Rows of a batch, shape (n,), and their passages, shape (n, 1 + negatives), the positive
+        first.
     """
     waiting: list[Draw] = []
-    fresh = iter(draws)
+    blocks = draws.blocks()
+    coming = next(blocks)
     while True:
-        batch = _Batch(draws.source.task, size)
+        while len(coming) < size:
+            coming = coming.joined(next(blocks))
+        window = coming.cut(0, size)
+        if not waiting and not window.collides:
+            coming = coming.cut(size, len(coming))
+            yield window.rows, window.passages
+            continue
+        batch = _Batch(size)
         waiting = [draw for draw in waiting if not batch.take(draw)]
         while len(batch.draws) < size and len(waiting) < _PATIENCE * size:
-            draw = next(fresh)
-            if not batch.take(draw):
-                waiting.append(draw)
-        yield batch.draws
+            taken = 0
+            for draw in window:
+                if len(batch.draws) == size or len(waiting) == _PATIENCE * size:
+                    break
+                taken += 1
+                if not batch.take(draw):
+                    waiting.append(draw)
+            coming = coming.cut(taken, len(coming))
+            while len(coming) < size:
+                coming = coming.joined(next(blocks))
+            window = coming.cut(0, size)
+        yield batch.arrays()

@@ -142,9 +142,7 @@ def make_plan(
     row_of = np.empty(total, dtype=np.int64)
     passages = np.empty((total, 1 + negatives), dtype=np.int64)
     for first, number in enumerate(order):
-        task, places = tasks[number], range(first, total, len(tasks))
-        draws = iter(TaskDraws(task, negatives, task_seed(seed, "plan", task.name)))
-        for place, draw in zip(places, draws, strict=False):
-            row_of[place] = draw.row
-            passages[place] = (draw.positive, *draw.negatives)
+        task, places = tasks[number], np.arange(first, total, len(tasks))
+        draws = TaskDraws(task, negatives, task_seed(seed, "plan", task.name))
+        row_of[places], passages[places] = draws.first(len(places))
     return Plan(names, steps, batch_size, seed, task_of, row_of, passages)

@@ -28,19 +28,12 @@ from tdro.settings import (
     Settings,
     TrainingSettings,
 )
-from tdro.tasks.reading import find_sources
+from tdro.tasks.entry import TaskEntry
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import TaskSource
 
 _LEARNED = ("learned", "last", "mean", "ema")
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
-
-
-class TaskEntry(Settings):
-    """One task of the recipe."""
-
-    name: Annotated[str, Field(min_length=1)]
-    path: Path
-    instruction: str = ""
 
 
 class TaskFolder(Settings):
@@ -50,11 +43,23 @@ class TaskFolder(Settings):
 
 
 class BenchmarkEntry(Settings):
-    """One benchmark of the recipe, a folder in the BEIR layout; a bare path will do."""
+    """A benchmark of the recipe or a collection of them; a bare path will do.
+
+    Attributes:
+        path: The folder.
+        name: Another name, where it is one benchmark.
+        instruction: What the queries ask for; without, what the benchmark says.
+        only: Benchmarks or families of a collection; all when empty.
+        languages: Languages of MIRACL and MKQA; all when empty.
+        split: Which judgements; each layout's published ones when absent.
+    """
 
     path: Path
     name: str | None = None
     instruction: str | None = None
+    only: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    split: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -83,7 +88,7 @@ class Recipe(Settings):
             ``learned`` (what the method keeps), ``last``, ``mean``, ``ema``, ``top-FRACTION``, a
             mixture file, or ``reference`` to judge the reference as well. With none the run ends
             when the mixture is learned.
-        benchmarks: Folders in the BEIR layout.
+        benchmarks: Folders in BEIR's layout or another published one.
         metrics: By their names in ir-measures; the first one is what a report speaks of.
         compare: What ``tdro compare`` compares.
         report_to: Trackers, by the trainer's names: ``tensorboard``, ``wandb``, ...
@@ -164,7 +169,7 @@ class Recipe(Settings):
                 raise InputError(f"Two tasks are named {name!r}: give one of them another name.")
         if not names:
             raise InputError("The recipe names no task.")
-        return [TaskSource(entry.name, entry.path, entry.instruction) for entry in self.tasks]
+        return [entry.source() for entry in self.tasks]
 
     @property
     def needs_learning(self) -> bool:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from tdro.compare_settings import CompareSettings, split_selection
 from tdro.errors import InputError
-from tdro.recipe import BenchmarkEntry, Recipe, TaskEntry, TaskFolder
+from tdro.recipe import BenchmarkEntry, Recipe, TaskFolder
 from tdro.settings import (
     CurveSettings,
     EncoderSettings,
@@ -20,6 +20,8 @@ from tdro.settings import (
     ReferenceSettings,
     TrainingSettings,
 )
+from tdro.tasks.entry import TaskEntry
+from tdro.tasks.options import Columns, RowFilter
 
 # What of the learning settings matters once the losses are there.
 _REPLAYED = ("eta", "cut", "smoothing", "ema_decay")
@@ -272,6 +274,10 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
         model = TaskFolder
     if "lora" in place[:-1]:
         model = LoraSettings
+    if place[0] == "tasks" and "columns" in place[:-1]:
+        model = Columns
+    if place[0] == "tasks" and "filter" in place[:-1]:
+        model = RowFilter
     return list(model.model_fields)
 
 
@@ -296,7 +302,9 @@ def _resolved(recipe: Recipe, path: Path, tell: Callable[[str], None]) -> Recipe
         tasks = TaskFolder(folder=existing(recipe.tasks.folder, "tasks.folder"))
     else:
         tasks = tuple(
-            entry.model_copy(update={"path": existing(entry.path, f"tasks.{place}.path")})
+            entry
+            if entry.path is None
+            else entry.model_copy(update={"path": existing(entry.path, f"tasks.{place}.path")})
             for place, entry in enumerate(recipe.tasks)
         )
     return recipe.model_copy(

@@ -1,10 +1,12 @@
 """Training an embedding model on tasks drawn by a mixture, with sentence-transformers' trainer."""
 
 import contextlib
+import itertools
 import logging
 import math
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +36,10 @@ from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
 from tdro.errors import InputError
-from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, write_json
+from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, digest, write_json
 from tdro.lora import add_adapters, merged
 from tdro.mixture import Mixture
+from tdro.model_card import TaskCard
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.sampling import BlockBatchSampler
@@ -153,9 +156,8 @@ def train(
 
 def _start(encoder: Path, settings: TrainingSettings, seed: int) -> SentenceTransformer:
     # Adapters that are saved apart name the folder of the model they belong to.
-    model = SentenceTransformer(str(encoder.resolve()), local_files_only=True)
-    # For the examples of a model card the trainer would read thousands of rows one by one.
-    model.model_card_data.generate_widget_examples = False
+    card = TaskCard(generate_widget_examples=False)
+    model = SentenceTransformer(str(encoder.resolve()), local_files_only=True, model_card_data=card)
     if settings.lora is not None:
         add_adapters(model, settings.lora, seed)
     return model
@@ -182,30 +184,45 @@ def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
 def drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
     """Draws ``count`` batches of a task as a dataset of numbers that reads its texts lazily."""
     draws = TaskDraws(task, settings.negatives, task_seed(seed, "training", task.name))
-    batches = zip(range(count), distinct_batches(draws, settings.batch_size), strict=False)
-    rows = [(block, draw) for block, batch in batches for draw in batch]
-    numbers = Dataset.from_dict(
-        {
-            "block": [block for block, _ in rows],
-            "row": [draw.row for _, draw in rows],
-            "positive": [draw.positive for _, draw in rows],
-            "negatives": [list(draw.negatives) for _, draw in rows],
-        }
-    )
-    return numbers.with_transform(partial(_read_texts, task=task.task))
-
-
-def _read_texts(numbers: dict[str, list[Any]], task: Task) -> dict[str, list[str]]:
-    prompt = query_prompt(task.instruction)
-    queries = texts(task.queries, np.array(numbers["row"]))
+    batches = list(itertools.islice(distinct_batches(draws, settings.batch_size), count))
+    passages = np.concatenate([passages for _, passages in batches])
+    ends = np.arange(len(passages) + 1, dtype=np.int32) * settings.negatives
     columns = {
-        "anchor": [prompt + query for query in queries],
-        "positive": texts(task.passages, np.array(numbers["positive"])),
+        "block": np.repeat(np.arange(count), [len(rows) for rows, _ in batches]),
+        "row": np.concatenate([rows for rows, _ in batches]),
+        "positive": passages[:, 0],
+        "negatives": pa.ListArray.from_arrays(ends, passages[:, 1:].ravel()),
     }
-    negatives = np.array(numbers["negatives"], dtype=np.int64).reshape(len(queries), -1)
-    for place, name in enumerate(_negative_names(negatives.shape[1])):
-        columns[name] = texts(task.passages, negatives[:, place])
-    return columns
+    drawn = digest([task.task.content, settings.inputs(), draws.seed, count])
+    numbers = Dataset(pa.table(columns), fingerprint=drawn)
+    return numbers.with_transform(_TextsOf(task.task))
+
+
+@dataclass(frozen=True)
+class _TextsOf:
+    """Reads the texts that the numbers of a batch stand for.
+
+    Attributes:
+        task: The task whose rows and passages are numbered.
+    """
+
+    task: Task
+
+    def __call__(self, numbers: dict[str, list[Any]]) -> dict[str, list[str]]:
+        prompt = query_prompt(self.task.instruction)
+        queries = texts(self.task.queries, np.array(numbers["row"]))
+        columns = {
+            "anchor": [prompt + query for query in queries],
+            "positive": texts(self.task.passages, np.array(numbers["positive"])),
+        }
+        negatives = np.array(numbers["negatives"], dtype=np.int64).reshape(len(queries), -1)
+        for place, name in enumerate(_negative_names(negatives.shape[1])):
+            columns[name] = texts(self.task.passages, negatives[:, place])
+        return columns
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_TextsOf":
+        # A dataset copies its transform with every change of format, which took all tables along.
+        return self
 
 
 def _negative_names(count: int) -> list[str]:

@@ -126,10 +126,11 @@ def test_groups_are_ordered(table):
 def test_empty_and_uneven_tables(benchmark):
     assert scores.score_table([]).column_names == [*scores.KEY_COLUMNS, *scores.METRICS]
     assert scores.summary(scores.score_table([])) == []
-    with pytest.raises(InputError, match="same metrics"):
-        scores.score_table(
-            [("a", benchmark, per_query(0, 1)), ("b", benchmark, {"q": {"RR@10": 1.0}})]
-        )
+    uneven = scores.score_table(
+        [("a", benchmark, per_query(0, 1)), ("b", benchmark, {"q": {"RR@10": 1.0}})]
+    )
+    assert uneven["RR@10"].to_pylist() == [None, None, 1.0]
+    assert uneven["nDCG@10"].to_pylist()[2] is None
 
 
 def test_render(table):

@@ -7,7 +7,8 @@ import pytest
 
 from tdro.errors import InputError
 from tdro.tasks.layouts import Problem, Reason
-from tdro.tasks.reading import find_sources, read_records
+from tdro.tasks.reading import read_records
+from tdro.tasks.sources import find_sources
 
 from .helpers import row, write_jsonl
 
@@ -90,7 +91,7 @@ def test_missing_and_empty_files(tmp_path, name):
 def test_unknown_suffix(tmp_path, name):
     (tmp_path / name).write_text("x")
     for function in (find_sources, lambda path: list(read_records(path))):
-        with pytest.raises(InputError, match=r"\.jsonl\.gz, \.jsonl or \.parquet"):
+        with pytest.raises(InputError, match=r"\.jsonl\.gz, \.jsonl, \.parquet or \.arrow"):
             function(tmp_path / name)
 
 

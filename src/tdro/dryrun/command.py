@@ -16,7 +16,7 @@ from tdro.errors import InputError
 from tdro.estimate.command import misfit_sentences, misfits_of, prepared_at
 from tdro.estimate.drawn import Drawn
 from tdro.estimate.render import Device
-from tdro.estimate.rows import BenchmarkGlance, glance_at_benchmark
+from tdro.estimate.rows import BenchmarkGlance, glance_at_benchmarks
 from tdro.estimate.stages import Estimator, StageEstimate
 from tdro.recipe import Recipe
 from tdro.recipe_file import checked_recipe
@@ -71,7 +71,7 @@ def _memory(recipe: Recipe, device: Device, found: Findings) -> list[str]:
     for entry in recipe.benchmarks:
         # One that cannot be read has been told.
         with contextlib.suppress(InputError):
-            benchmarks.append(glance_at_benchmark(entry))
+            benchmarks += glance_at_benchmarks(entry)
     estimator = Estimator(Drawn(recipe, found.glances, benchmarks, local=True), device.count)
     stages: list[StageEstimate] = []
     for stage in outline(recipe, names):

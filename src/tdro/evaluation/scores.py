@@ -6,6 +6,7 @@ seeds, an int64 column ``seed`` says which.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tdro.errors import InputError, require
+from tdro.evaluation.families import units
 from tdro.files import write_text
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ SCORES_FILE = "scores.parquet"
 METRICS = ("nDCG@10", "R@100")
 BASELINE = "uniform"
 _LEAST_DEPTH = 100
+_ACCURACY = re.compile(r"^Acc@")
 KEY_COLUMNS = ("retriever", "benchmark", "group", "query")
 SEED_COLUMN = "seed"
 GROUPS = {
@@ -75,7 +78,8 @@ def check_metrics(metrics: Sequence[str]) -> dict[Any, str]:
     names = {}
     for metric in metrics:
         try:
-            names[ir_measures.parse_measure(metric)] = metric
+            # What question answering calls accuracy; ir_measures' own Accuracy is something else.
+            names[ir_measures.parse_measure(_ACCURACY.sub("Success@", metric))] = metric
         except (NameError, ValueError, SyntaxError):
             raise InputError(
                 f"The metric {metric!r} is unknown to ir_measures: use a name such as 'nDCG@10'."
@@ -144,11 +148,10 @@ def score_table(
 ) -> pa.Table:
     """Puts the scores of several retrievers into one table, one line for each query.
 
+    A metric that a benchmark was not scored with is null there.
+
     Args:
         rows: Triples of retriever name, benchmark, and what :func:`score` returned for them.
-
-    Raises:
-        InputError: Two rows were scored with different metrics.
     """
     lines = [
         {
@@ -160,9 +163,8 @@ def score_table(
         for retriever, benchmark, scores in rows
         for query, values in scores.items()
     ]
-    columns = list(lines[0]) if lines else [*KEY_COLUMNS, *METRICS]
-    if any(list(line) != columns for line in lines):
-        raise InputError("All benchmarks of one table must be scored with the same metrics.")
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    columns = columns or [*KEY_COLUMNS, *METRICS]
     schema = pa.schema(
         [(name, pa.string() if name in KEY_COLUMNS else pa.float64()) for name in columns]
     )
@@ -175,8 +177,9 @@ class SummaryRow:
 
     Attributes:
         group: One of :data:`GROUPS`.
-        benchmark: Name of the benchmark; ``mean`` for the mean of the group.
-        means: Value of each metric by name, by retriever.
+        benchmark: Name of the benchmark; of a family ``mean of FAMILY (N)``; ``mean`` for the mean
+            of the group.
+        means: Value of each metric by name, by retriever; NaN where it was not measured.
         is_mean: Whether this is the mean of the group.
     """
 
@@ -216,9 +219,10 @@ def summary(table: pa.Table) -> list[SummaryRow]:
     """Averages a table of scores, over queries and then over benchmarks.
 
     Returns:
-        For each group, in the order of :data:`GROUPS`, one row for each benchmark and then the
-        mean of the group, in which every benchmark counts the same. A retriever that lacks a
-        benchmark of the group is left out of the mean, because its mean would be over other
+        For each group, in the order of :data:`GROUPS`, one row for each benchmark, one for the mean
+        of each family (``cqadupstack``) below its parts, and then the mean of the group, in which
+        every benchmark and every family counts the same. A mean is over what has the metric; a
+        retriever that lacks some of that is left out, because its mean would be over other
         benchmarks.
     """
     metrics = metric_names(table)
@@ -232,25 +236,40 @@ def summary(table: pa.Table) -> list[SummaryRow]:
             metric: math.nan if line[f"{metric}_mean"] is None else line[f"{metric}_mean"]
             for metric in metrics
         }
+    retrievers = retriever_names(table)
     rows = []
     for group in ordered_groups(groups):
-        benchmarks = groups[group]
-        rows += [SummaryRow(group, name, cells) for name, cells in benchmarks.items()]
-        whole = [
-            name
-            for name in retriever_names(table)
-            if all(name in cells for cells in benchmarks.values())
-        ]
-        mean = {
-            name: {
-                metric: math.fsum(cells[name][metric] for cells in benchmarks.values())
-                / len(benchmarks)
-                for metric in metrics
-            }
-            for name in whole
-        }
-        rows.append(SummaryRow(group, "mean", mean, is_mean=True))
+        counted = []
+        for unit, names in units(group, groups[group]).items():
+            parts = [groups[group][name] for name in names]
+            rows += [SummaryRow(group, *named) for named in zip(names, parts, strict=True)]
+            counted.append(parts[0] if names == [unit] else _mean(parts, retrievers, metrics))
+            if names != [unit]:
+                rows.append(SummaryRow(group, f"mean of {unit} ({len(names)})", counted[-1]))
+        rows.append(SummaryRow(group, "mean", _mean(counted, retrievers, metrics), is_mean=True))
     return rows
+
+
+def _mean(
+    cells: Sequence[Mapping[str, Mapping[str, float]]],
+    retrievers: Sequence[str],
+    metrics: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Averages what has a metric, for the retrievers that are everywhere."""
+    found: dict[str, dict[str, float]] = {}
+    for name in retrievers:
+        if not all(name in cell for cell in cells):
+            continue
+        found[name] = {}
+        for metric in metrics:
+            measured = [cell for cell in cells if _is_measured(cell, metric)]
+            values = [cell[name][metric] for cell in measured]
+            found[name][metric] = math.fsum(values) / len(values) if values else math.nan
+    return found
+
+
+def _is_measured(cell: Mapping[str, Mapping[str, float]], metric: str) -> bool:
+    return any(not math.isnan(values[metric]) for values in cell.values())
 
 
 def render_scores(table: pa.Table, baseline: str = BASELINE) -> Table:

@@ -1,6 +1,7 @@
 """Exact search of a benchmark's corpus with an embedding model."""
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +13,8 @@ from tdro.processes import Processes
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+
+Run = dict[str, dict[str, float]]
 
 _DOCUMENTS_PER_CHUNK = 4096
 _QUERIES_PER_BLOCK = 1024
@@ -30,43 +33,78 @@ def search(
     batch_size: int = 64,
     progress: Callable[[int, int], None] | None = None,
     processes: Processes | None = None,
-) -> dict[str, dict[str, float]]:
-    """Finds the documents with the highest cosine similarity to each query.
+) -> Run:
+    """Finds the documents with the highest cosine similarity to each query of a benchmark.
 
-    Documents are encoded and scored chunk by chunk, so that memory holds the best ``top_k`` of each
-    query and one chunk, whatever the size of the corpus. Scores are float32; equal scores keep the
-    order of the corpus. Of several processes each takes every n-th chunk, and the first merges what
-    they found: the result is that of one process.
+    See :func:`search_together`, which does it for several benchmarks at once.
+
+    Returns:
+        The score of each found document by its id, best first, by query id; nothing in processes
+        other than the first.
+    """
+    found = search_together(
+        model,
+        [benchmark],
+        prompts=[prompt],
+        top_k=top_k,
+        batch_size=batch_size,
+        progress=progress,
+        processes=processes,
+    )
+    return found[0] if found else {}
+
+
+def search_together(
+    model: "SentenceTransformer",
+    benchmarks: Sequence[Benchmark],
+    *,
+    prompts: Sequence[str | None],
+    top_k: int,
+    batch_size: int = 64,
+    progress: Callable[[int, int], None] | None = None,
+    processes: Processes | None = None,
+) -> list[Run]:
+    """Finds the nearest documents for all queries of benchmarks that share one corpus.
+
+    Documents are encoded once and scored chunk by chunk, so that memory holds the queries, the best
+    ``top_k`` of each and one chunk, whatever the size of the corpus. Scores are float32; equal
+    scores keep the order of the corpus. Of several processes each takes every n-th chunk, and the
+    first merges what they found: the result is that of one process.
 
     Args:
         model: The retriever.
-        benchmark: Queries and documents.
-        prompt: Put before each query; without it, the model's own query prompt.
-        top_k: Number of documents to keep for each query.
+        benchmarks: Queries, and documents that are the same in all.
+        prompts: Put before the queries of each benchmark; without one, the model's own query
+            prompt.
+        top_k: Number of documents to keep for each query, those excluded for it not counted.
         batch_size: Number of texts encoded at a time.
         progress: Called with the number of documents done and the number of all documents.
         processes: The processes that search together.
 
     Returns:
-        The score of each found document by its id, best first, by query id; nothing in processes
-        other than the first.
+        For each benchmark the score of each found document by its id, best first, by query id;
+        nothing in processes other than the first.
 
     Raises:
         InputError: The model gives an embedding that is not finite.
     """
-    names = list(benchmark.queries)
-    queries = _unit(
-        model.encode_query(
-            list(benchmark.queries.values()),
-            prompt=prompt,
-            batch_size=batch_size,
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        ),
-        f"a query of {benchmark.name!r}",
-    )
-    documents = benchmark.documents
-    nearest = Nearest(queries, top_k)
+    queries = [
+        _unit(
+            model.encode_query(
+                list(benchmark.queries.values()),
+                prompt=prompt,
+                batch_size=batch_size,
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            ),
+            f"a query of {benchmark.name!r}",
+        )
+        for benchmark, prompt in zip(benchmarks, prompts, strict=True)
+    ]
+    documents = benchmarks[0].documents
+    excluded = [len(ids) for benchmark in benchmarks for ids in benchmark.excluded.values()]
+    kept = top_k + max(excluded, default=0)
+    nearest = Nearest(torch.cat(queries), kept)
     processes = processes or Processes()
     stride = processes.count * _DOCUMENTS_PER_CHUNK
     for start in range(processes.rank * _DOCUMENTS_PER_CHUNK, len(documents), stride):
@@ -76,13 +114,19 @@ def search(
             model.encode_document(
                 texts, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=False
             ),
-            f"a document of {benchmark.name!r}",
+            f"a document of {benchmarks[0].name!r}",
         )
         nearest.add(embeddings, start)
         if progress is not None:
             progress(min(start + _DOCUMENTS_PER_CHUNK, len(documents)), len(documents))
     parts = processes.gathered(nearest.keys())
-    return _named(*_unpack(_best(parts, top_k)), names, benchmark) if parts else {}
+    if not parts:
+        return []
+    keys = torch.split(_best(parts, kept), [len(rows) for rows in queries])
+    return [
+        _named(*_unpack(rows), benchmark, top_k)
+        for rows, benchmark in zip(keys, benchmarks, strict=True)
+    ]
 
 
 class Nearest:
@@ -242,12 +286,12 @@ def _unpack(keys: Tensor) -> tuple[Tensor, Tensor]:
     return bits.view(torch.float32), _LARGEST_INDEX - (keys & _LARGEST_INDEX)
 
 
-def _named(
-    scores: Tensor, numbers: Tensor, names: Sequence[str], benchmark: Benchmark
-) -> dict[str, dict[str, float]]:
+def _named(scores: Tensor, numbers: Tensor, benchmark: Benchmark, top_k: int) -> Run:
     ids = benchmark.documents.data.column("id").take(numbers.flatten().numpy()).to_pylist()
     width = numbers.shape[1]
-    return {
-        name: dict(zip(ids[row * width : (row + 1) * width], scores[row].tolist(), strict=True))
-        for row, name in enumerate(names)
-    }
+    run = {}
+    for row, query in enumerate(benchmark.queries):
+        found = zip(ids[row * width : (row + 1) * width], scores[row].tolist(), strict=True)
+        excluded = benchmark.excluded.get(query, frozenset())
+        run[query] = dict(islice((hit for hit in found if hit[0] not in excluded), top_k))
+    return run

@@ -10,7 +10,6 @@ The permutation test asks whether retriever and baseline could be swapped on eac
 bootstrap asks for the mean alone; with few queries its interval is a little narrow.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,21 +17,28 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tdro.errors import InputError, require
+from tdro.evaluation.pairing import (
+    KEYS,
+    Floats,
+    Paired,
+    check_paired,
+    measured_alike,
+    pair,
+    sorted_lines,
+    unmeasured_metrics,
+)
 from tdro.evaluation.scores import BASELINE, SEED_COLUMN, metric_names, ordered_groups
 
 RESAMPLES = 5000
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
 
-_KEYS = (SEED_COLUMN, "group", "benchmark", "query")
 _BATCHED_DRAWS = 1_000_000
 """Draws held at a time; the permutation test takes about 70 bytes for each."""
 
-Floats = NDArray[np.float64]
 Verdict = Literal["above", "below", "unclear", "baseline"]
 
 
@@ -48,7 +54,7 @@ class Comparison:
         baseline: Name of the baseline.
         benchmarks: Mean of each benchmark by name: over queries, then over seeds.
         by_seed: Difference to the baseline within each seed, by seed.
-        mean: Mean over benchmarks, each counting the same, then over seeds.
+        mean: Mean over benchmarks, each (a family as one) counting the same, then over seeds.
         difference: How much higher than the baseline's mean.
         queries_low: Lower end of the 95 % bootstrap interval over queries.
         queries_high: Upper end.
@@ -142,22 +148,29 @@ def compare(
         )
     retrievers = sorted(names, key=lambda name: (name != baseline, name))
     metrics = metric_names(table)
-    parts = {name: _lines(table, name, metrics) for name in retrievers}
+    unmeasured = unmeasured_metrics(table, metrics)
+    parts = {name: sorted_lines(table, name, metrics, unmeasured) for name in retrievers}
     for name in retrievers[1:]:
-        _check_paired(parts, name, baseline)
-    keys = {
-        name: np.array(parts[baseline].column(name).to_pylist(), dtype=object) for name in _KEYS
-    }
+        check_paired(parts, name, baseline)
+    keys = {name: np.array(parts[baseline].column(name).to_pylist(), dtype=object) for name in KEYS}
     values = np.array(
-        [[part.column(metric).to_numpy() for metric in metrics] for part in parts.values()]
+        [[part.column(metric).to_numpy() for metric in metrics] for part in parts.values()],
+        dtype=np.float64,
     )
     comparisons = []
     for group in ordered_groups(keys["group"]):
-        chosen = keys["group"] == group
-        paired = _pair({name: column[chosen] for name, column in keys.items()}, values[..., chosen])
-        comparisons += _compare_group(
-            stats, group, retrievers, metrics, paired, resamples, random_seed
-        )
+        lines = keys["group"] == group
+        for places in measured_alike(values[0][:, lines]):
+            chosen = lines & ~np.isnan(values[0, places[0]])
+            paired = pair(
+                group,
+                {name: column[chosen] for name, column in keys.items()},
+                values[:, places][..., chosen],
+            )
+            named = [metrics[place] for place in places]
+            comparisons += _compare_group(
+                stats, group, retrievers, named, paired, resamples, random_seed
+            )
     return comparisons
 
 
@@ -170,121 +183,12 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in np.minimum(corrected, 1.0)]
 
 
-def _lines(table: pa.Table, retriever: str, metrics: Sequence[str]) -> pa.Table:
-    """Returns the lines of a retriever, sorted by their keys.
-
-    Raises:
-        InputError: A score is missing, not finite or there twice.
-    """
-    lines = table.filter(pc.field("retriever") == retriever).sort_by(
-        [(name, "ascending") for name in _KEYS]
-    )
-    keys = _keys(lines)
-    for metric in metrics:
-        for key, value in zip(keys, lines.column(metric).to_pylist(), strict=True):
-            if value is None or not math.isfinite(value):
-                raise InputError(
-                    f"The {metric} of retriever {retriever!r} for {_place(key)} is not a number."
-                )
-    for first, second in itertools.pairwise(keys):
-        if first == second:
-            raise InputError(f"Retriever {retriever!r} has two scores for {_place(first)}.")
-    return lines
-
-
-def _keys(lines: pa.Table) -> list[tuple[Any, ...]]:
-    return list(zip(*(lines.column(name).to_pylist() for name in _KEYS), strict=True))
-
-
-def _place(key: tuple[Any, ...]) -> str:
-    """Says which seed, benchmark or query the first of the ``_KEYS`` stand for."""
-    text = f"seed {key[0]}"
-    if len(key) > 1:
-        text = f"{key[1]} benchmark {key[2]!r} of {text}"
-    return f"query {key[3]!r} of {text}" if len(key) > 3 else text
-
-
-def _check_paired(parts: Mapping[str, pa.Table], retriever: str, baseline: str) -> None:
-    """Checks that a retriever has the queries of the baseline.
-
-    Raises:
-        InputError: It has not; the sentence names the largest thing that is missing.
-    """
-    if all(parts[retriever].column(name).equals(parts[baseline].column(name)) for name in _KEYS):
-        return
-    keys = {name: _keys(parts[name]) for name in (retriever, baseline)}
-    for width in (1, 3, 4):
-        for has, lacks in ((baseline, retriever), (retriever, baseline)):
-            missing = {key[:width] for key in keys[has]} - {key[:width] for key in keys[lacks]}
-            if missing:
-                raise InputError(
-                    f"Retriever {lacks!r} has no scores for {_place(min(missing))}, "
-                    f"which {has!r} has: score both on the same queries."
-                )
-
-
-@dataclass(frozen=True)
-class _Paired:
-    """The scores of a group, paired.
-
-    Attributes:
-        seeds: The seeds.
-        benchmarks: Names of the benchmarks.
-        macro: Mean over benchmarks, float64 (retrievers, metrics, seeds).
-        means: Mean of each benchmark, float64 (retrievers, metrics, benchmarks).
-        shares: What a query adds to the difference: float64 (retrievers but the baseline, metrics,
-            seeds, queries); the sum over seeds and queries is the difference.
-        weights: What a query would add if it differed by 1 in each of its seeds, float64 (queries).
-        places: Queries of each benchmark, as places in ``weights``.
-    """
-
-    seeds: list[int]
-    benchmarks: list[str]
-    macro: Floats
-    means: Floats
-    shares: Floats
-    weights: Floats
-    places: list[NDArray[np.intp]]
-
-
-def _pair(keys: Mapping[str, NDArray[np.object_]], values: Floats) -> _Paired:
-    """Pairs the scores of a group; ``values`` is (retrievers, metrics, lines), baseline first."""
-    seeds, seed = np.unique(keys[SEED_COLUMN], return_inverse=True)
-    benchmarks, benchmark = np.unique(keys["benchmark"], return_inverse=True)
-    names, name = np.unique(keys["query"], return_inverse=True)
-    queries, query = np.unique(benchmark * len(names) + name, return_inverse=True)
-    sizes = np.zeros((len(seeds), len(benchmarks)))
-    np.add.at(sizes, (seed, benchmark), 1)
-    size = sizes[seed, benchmark]
-    in_seed = 1 / (size * np.count_nonzero(sizes, axis=1)[seed])
-    in_benchmark = 1 / (size * np.count_nonzero(sizes, axis=0)[benchmark])
-    weight = in_seed / len(seeds)
-    weights = np.zeros(len(queries))
-    np.add.at(weights, query, weight)
-    shares = np.zeros((len(values) - 1, values.shape[1], len(seeds), len(queries)))
-    shares[:, :, seed, query] = (values[1:] - values[:1]) * weight
-    return _Paired(
-        seeds=seeds.tolist(),
-        benchmarks=benchmarks.tolist(),
-        macro=_sums(values * in_seed, seed, len(seeds)),
-        means=_sums(values * in_benchmark, benchmark, len(benchmarks)),
-        shares=shares,
-        weights=weights,
-        places=[np.unique(query[benchmark == place]) for place in range(len(benchmarks))],
-    )
-
-
-def _sums(values: Floats, label: NDArray[np.intp], count: int) -> Floats:
-    """Sums the last axis by label."""
-    return np.stack([values[..., label == place].sum(axis=-1) for place in range(count)], axis=-1)
-
-
 def _compare_group(
     stats: Any,
     group: str,
     retrievers: Sequence[str],
     metrics: Sequence[str],
-    paired: _Paired,
+    paired: Paired,
     resamples: int,
     random_seed: int,
 ) -> list[Comparison]:
@@ -340,7 +244,7 @@ def _batch(queries: int) -> int:
 
 
 def _bootstrap(
-    stats: Any, paired: _Paired, total: Floats, resamples: int, random_seed: int
+    stats: Any, paired: Paired, total: Floats, resamples: int, random_seed: int
 ) -> tuple[Floats, Floats]:
     """Returns both ends of the interval over queries, of ``total`` (..., queries) over its axes.
 

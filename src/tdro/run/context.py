@@ -10,8 +10,9 @@ from tdro.progress import Tick
 from tdro.recipe import Recipe
 from tdro.settings import EncoderSettings
 from tdro.stages import RunDirectory, Stage, file_identity
+from tdro.tasks.parts import files_of
 from tdro.tasks.prepare import prepare_task
-from tdro.tasks.task import Task, TaskSource
+from tdro.tasks.task import DEFAULT_SPLIT, Task, TaskSource
 from tdro.tasks.training import TrainingTask, hold_out
 
 
@@ -87,6 +88,36 @@ def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:
     return {item.name: digest([item.task.content, item.task.instruction]) for item in tasks}
 
 
+def _source_identity(source: TaskSource) -> dict[str, Any]:
+    """Returns what tells where a task is read from, and every file of it from a changed one."""
+    if source.hub is not None:
+        return {"dataset": source.hub.name, "revision": source.hub.revision} | (
+            {"config": source.hub.config, "split": source.split or DEFAULT_SPLIT}
+        )
+    path = source.path
+    if path is None or path.is_file():
+        return file_identity(path) if path else {}
+    states = [(str(file.relative_to(path)), file.stat()) for file in files_of(path)]
+    return {
+        "path": str(path),
+        "files": digest([[name, one.st_size, one.st_mtime_ns] for name, one in states]),
+    }
+
+
+def _reading_options(source: TaskSource) -> dict[str, Any]:
+    """Returns how a task is read, as far as it says; without that a finished stage stays so."""
+    options: dict[str, Any] = {}
+    if source.columns is not None:
+        options["columns"] = source.columns.model_dump(mode="json")
+    if source.filter is not None:
+        options["filter"] = source.filter.model_dump(mode="json")
+    if source.max_rows is not None:
+        options["task_max_rows"] = source.max_rows
+    if source.split is not None:
+        options["split"] = source.split
+    return options
+
+
 def prepared_task(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
     """Prepares a task, where that is not done yet."""
 
@@ -96,11 +127,12 @@ def prepared_task(recipe: Recipe, directory: RunDirectory, source: TaskSource) -
         return {"rows": report.rows} | ({"dropped": dropped} if dropped else {})
 
     inputs = {
-        "source": file_identity(source.path),
+        "source": _source_identity(source),
         "name": source.name,
         "instruction": source.instruction,
         "max_rows": recipe.max_rows,
         "seed": recipe.seed,
+        **_reading_options(source),
     }
     place = f"tasks/{file_name(source.name)}"
     return Task.open(directory.complete(Stage(f"task {source.name}", place, inputs, work)))

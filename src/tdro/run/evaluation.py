@@ -1,8 +1,7 @@
 """Judging the retrievers of a run: hold-outs of its tasks and outside benchmarks."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import pyarrow.parquet as pq
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import Benchmark, load_benchmark
 from tdro.evaluation.holdout import write_holdout
+from tdro.evaluation.loaders.find import find_sources, read_once
+from tdro.evaluation.loaders.source import Choice, Source
 from tdro.evaluation.scores import SCORES_FILE, check_metrics
 from tdro.files import content_digest, digest, file_name
 from tdro.progress import Tick
@@ -47,7 +48,7 @@ def outside_judges(context: Context) -> list[Judge]:
             metric is unknown.
     """
     check_metrics(context.recipe.metrics)
-    judges = [_outside(context, entry) for entry in context.recipe.benchmarks]
+    judges = [judge for entry in context.recipe.benchmarks for judge in _outside(context, entry)]
     names = [item.name for item in (*context.tasks, *context.excluded) if len(item.held_out)]
     names += [item.benchmark.name for item in judges]
     if not names:
@@ -86,11 +87,36 @@ def holdout_identity(at: Path, item: TrainingTask) -> dict[str, Any]:
     return {"holdouts": fingerprint_of(at), "name": item.name}
 
 
-def outside_identity(entry: BenchmarkEntry, instruction: str) -> dict[str, Any]:
-    """Returns what the scores on an outside benchmark are kept under: what its files hold."""
-    files = sorted(path for path in entry.path.rglob("*") if path.is_file())
-    found = {path.relative_to(entry.path).as_posix(): content_digest(path) for path in files}
-    return {"files": digest(found), "instruction": instruction}
+def outside_sources(entry: BenchmarkEntry) -> list[Source]:
+    """Returns the benchmarks of an entry of the recipe, not read yet.
+
+    Raises:
+        InputError: Its folder has no known layout, or one name is given to several.
+    """
+    sources = find_sources([entry.path], Choice(entry.languages, entry.split), entry.only)
+    if entry.name is not None and len(sources) > 1:
+        raise InputError(
+            f"The benchmarks of {entry.path} are {len(sources)} and cannot all be named "
+            f"{entry.name!r}: leave the name out."
+        )
+    return sources
+
+
+def outside_identity(
+    entry: BenchmarkEntry, source: Source, instruction: str, digests: dict[Path, str]
+) -> dict[str, Any]:
+    """Returns what the scores on an outside benchmark are kept under.
+
+    Args:
+        entry: The entry of the recipe.
+        source: The benchmark.
+        instruction: What its queries ask for.
+        digests: What files hold that were read before; those of this benchmark are added.
+    """
+    for path in source.files:
+        digests[path] = digests.get(path) or content_digest(path)
+    files = {path.relative_to(entry.path).as_posix(): digests[path] for path in source.files}
+    return {"files": digest(files), "instruction": instruction} | _told(source)
 
 
 def complete_scores(context: Context, stage: Stage) -> pa.Table:
@@ -170,16 +196,24 @@ def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Pat
     return context.directory.complete(Stage(label, place, inputs, work))
 
 
-def _outside(context: Context, entry: BenchmarkEntry) -> Judge:
+def _outside(context: Context, entry: BenchmarkEntry) -> list[Judge]:
     cache = context.shared.root / _CORPORA_FOLDER
-    given = {"name": entry.name, "instruction": entry.instruction}
-    benchmark = _loaded(context, entry.path, cache=cache, **given)
-    return Judge(benchmark, outside_identity(entry, benchmark.instruction))
+    judges = []
+    digests: dict[Path, str] = {}
+    for source in outside_sources(entry):
+        found = read_once(source, cache, context.directory.processes)
+        instruction = found.instruction if entry.instruction is None else entry.instruction
+        benchmark = replace(found, name=entry.name or found.name, instruction=instruction)
+        judges.append(Judge(benchmark, outside_identity(entry, source, instruction, digests)))
+    return judges
 
 
-def _loaded(context: Context, folder: Path, **options: Any) -> Benchmark:
-    """Reads a benchmark; the first process alone writes its corpus to the cache."""
-    load = partial(load_benchmark, folder, **options)
-    found: list[Benchmark] = []
-    context.directory.processes.once(lambda: found.append(load()))
-    return found[0] if found else load()
+def _told(source: Source) -> dict[str, Any]:
+    """Returns what a usual benchmark has none of, so that its scores stay valid."""
+    return {"traits": list(source.traits)} if source.traits else {}
+
+
+def _loaded(context: Context, folder: Path, cache: Path) -> Benchmark:
+    """Reads a hold-out; the first process alone writes its corpus to the cache."""
+    source = Source(folder.name, (), lambda kept: load_benchmark(folder, cache=kept))
+    return read_once(source, cache, context.directory.processes)

@@ -1,5 +1,6 @@
 """Checking task files without preparing them, and showing what was found."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tdro.errors import InputError
-from tdro.tasks.reading import find_sources
+from tdro.tasks.layouts import Reason
 from tdro.tasks.scan import TaskReport, WordCounts, scan
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import TaskSource
 
 
@@ -35,13 +37,18 @@ def check(path: Path, *, strict: bool = False) -> list[Checked]:
     A file that cannot be used is reported and the others are still read.
 
     Args:
-        path: As for :func:`~tdro.tasks.reading.find_sources`.
+        path: As for :func:`~tdro.tasks.sources.find_sources`.
         strict: Raise at the first bad row or unusable file.
 
     Raises:
         InputError: There is no task under ``path``, or ``strict`` and something is wrong.
     """
-    return [_check_one(source, strict) for source in find_sources(path)]
+    return check_sources(find_sources(path), strict=strict)
+
+
+def check_sources(sources: Sequence[TaskSource], *, strict: bool = False) -> list[Checked]:
+    """As :func:`check`, for tasks that were found already, such as those of a recipe."""
+    return [_check_one(source, strict) for source in sources]
 
 
 def _check_one(source: TaskSource, strict: bool) -> Checked:
@@ -103,6 +110,14 @@ def _whole(line: str) -> Text:
 def _lines_below(one: Checked) -> list[Text]:
     if one.report is None:
         return [_whole(one.error)]
-    lines = [_whole(str(problem)) for problem in one.report.problems]
-    hidden = sum(one.report.dropped.values()) - len(lines)
-    return [*lines, _whole(f"and {hidden} more in {one.source.path}")] if hidden else lines
+    report = one.report
+    lines = [_whole(str(problem)) for problem in report.problems]
+    chosen = sum(count for reason, count in report.dropped.items() if Reason(reason).by_choice)
+    hidden = sum(report.dropped.values()) - chosen - len(lines)
+    if hidden:
+        lines.append(_whole(f"and {hidden} more in {one.source.place}"))
+    if report.over_limit:
+        lines.append(_whole(f"{one.source.name}: {report.over_limit} rows over max_rows"))
+    for reason, count in report.left_out.items():
+        lines.append(_whole(f"{one.source.name}: {count} passages left out, {reason}"))
+    return lines

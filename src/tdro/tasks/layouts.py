@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 _KEYS_SHOWN = 8
 
@@ -19,6 +19,34 @@ class Reason(StrEnum):
     EMPTY_QUERY = "empty query"
     NO_POSITIVE = "no positive"
     EMPTY_POSITIVE = "empty positive"
+    MISSING_COLUMN = "missing column"
+    UNREAD_SCORE = "score without a limit"
+    NO_SCORE = "no score"
+    WRONG_SCORES = "scores do not fit"
+    LOW_SCORE = "positive scored too low"
+    HIGH_SCORE = "negative scored too high"
+    NOT_WANTED = "not in where"
+    SHORT_QUERY = "query too short"
+    LONG_QUERY = "query too long"
+    SHORT_PASSAGE = "passage too short"
+    LONG_PASSAGE = "passage too long"
+
+    @property
+    def by_choice(self) -> bool:
+        """Whether a filter leaves the row out, not a fault of it."""
+        return self in _CHOSEN
+
+
+_CHOSEN = frozenset(
+    {
+        Reason.LOW_SCORE,
+        Reason.NOT_WANTED,
+        Reason.SHORT_QUERY,
+        Reason.LONG_QUERY,
+        Reason.SHORT_PASSAGE,
+        Reason.LONG_PASSAGE,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -52,21 +80,24 @@ class Row:
     negatives: tuple[str, ...]
 
 
-class _BadError(Exception):
+class BadRowError(Exception):
+    """A record that cannot be used, while it is taken apart; carries the problem."""
+
     def __init__(self, reason: Reason, detail: str = "") -> None:
         self.problem = Problem(reason, detail)
 
 
-def _text(value: object, key: str) -> str:
+def read_text(value: object, key: str) -> str:
+    """Returns the text under a key without white space at its ends, empty for nothing."""
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _BadError(Reason.WRONG_TYPE, f"{key!r} holds {type(value).__name__}, not text")
+        raise BadRowError(Reason.WRONG_TYPE, f"{key!r} holds {type(value).__name__}, not text")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise _BadError(Reason.NOT_UTF8, f"{key!r} holds half a surrogate pair") from None
+            raise BadRowError(Reason.NOT_UTF8, f"{key!r} holds half a surrogate pair") from None
     return value.strip()
 
 
@@ -76,12 +107,21 @@ def _items(value: object, key: str) -> list[object]:
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list):
-        raise _BadError(Reason.WRONG_TYPE, f"{key!r} holds {type(value).__name__}, not a list")
+        raise BadRowError(Reason.WRONG_TYPE, f"{key!r} holds {type(value).__name__}, not a list")
     return value
 
 
 def _texts(value: object, key: str) -> list[str]:
-    return [_text(item, key) for item in _items(value, key)]
+    return [read_text(item, key) for item in _items(value, key)]
+
+
+def titled(title: str, text: str) -> str:
+    """Joins the title of a passage to its text."""
+    return " ".join(part for part in (title, text) if part)
+
+
+def _passage(item: dict[str, Any]) -> str:
+    return titled(read_text(item.get("title"), "title"), read_text(item.get("text"), "text"))
 
 
 def _passages(value: object, key: str) -> list[str]:
@@ -89,26 +129,34 @@ def _passages(value: object, key: str) -> list[str]:
     for item in _items(value, key):
         if not isinstance(item, dict):
             found = type(item).__name__
-            raise _BadError(Reason.WRONG_TYPE, f"{key!r} holds {found}, not an object")
-        parts = _text(item.get("title"), "title"), _text(item.get("text"), "text")
-        passages.append(" ".join(part for part in parts if part))
+            raise BadRowError(Reason.WRONG_TYPE, f"{key!r} holds {found}, not an object")
+        passages.append(_passage(item))
     return passages
 
 
-_Parts = tuple[str, list[str], list[str]]
+def read_passages(value: object, key: str) -> list[str]:
+    """Returns the passages under a key: a text, an object with title and text, or a list."""
+    return [
+        _passage(item) if isinstance(item, dict) else read_text(item, key)
+        for item in _items([value] if isinstance(value, dict) else value, key)
+    ]
 
 
-def _flag_embedding(record: Mapping[str, Any]) -> _Parts:
+Parts = tuple[str, list[str], list[str]]
+"""Query, positives and negatives as they were written, empty ones among them."""
+
+
+def _flag_embedding(record: Mapping[str, Any]) -> Parts:
     return (
-        _text(record["query"], "query"),
+        read_text(record["query"], "query"),
         _texts(record["pos"], "pos"),
         _texts(record.get("neg"), "neg"),
     )
 
 
-def _tevatron(record: Mapping[str, Any]) -> _Parts:
+def _tevatron(record: Mapping[str, Any]) -> Parts:
     return (
-        _text(record["query"], "query"),
+        read_text(record["query"], "query"),
         _passages(record["positive_passages"], "positive_passages"),
         _passages(record.get("negative_passages"), "negative_passages"),
     )
@@ -124,36 +172,89 @@ def _negative_rank(key: str) -> int | None:
     return int(number) if number.isascii() and number.isdigit() else None
 
 
-def _sentence_transformers(record: Mapping[str, Any]) -> _Parts:
+def _sentence_transformers(record: Mapping[str, Any]) -> Parts:
     ranked = sorted((rank, key) for key in record if (rank := _negative_rank(key)) is not None)
     return (
-        _text(record["anchor"], "anchor"),
+        read_text(record["anchor"], "anchor"),
         _texts(record["positive"], "positive"),
         [text for _, key in ranked for text in _texts(record[key], key)],
     )
 
 
+def _sentence_pair(record: Mapping[str, Any]) -> Parts:
+    pair = (read_text(record[key], key) for key in ("sentence1", "sentence2"))
+    return next(pair), [next(pair)], []
+
+
+def _set_of_texts(record: Mapping[str, Any]) -> Parts:
+    texts = [*filter(None, _texts(record["set"], "set"))]
+    return (texts[0] if texts else ""), texts[1:], []
+
+
+def _listed(record: list[object]) -> Parts:
+    texts = [read_text(item, f"item {place}") for place, item in enumerate(record, start=1)]
+    return texts[0], texts[1:2], texts[2:]
+
+
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
+    """A way of writing rows.
+
+    Attributes:
+        name: Its name.
+        keys: Keys that tell it from others.
+        split: Takes a record apart.
+        grades: Keys that say whether the positive is one at all, so that they must be read.
+    """
+
+    name: str
     keys: frozenset[str]
-    split: Callable[[Mapping[str, Any]], _Parts]
+    split: Callable[[Any], Parts]
+    grades: frozenset[str] = frozenset()
 
 
-_LAYOUTS = {
-    "FlagEmbedding": _Layout(frozenset({"query", "pos"}), _flag_embedding),
-    "Tevatron": _Layout(frozenset({"query", "positive_passages"}), _tevatron),
-    "sentence-transformers": _Layout(frozenset({"anchor", "positive"}), _sentence_transformers),
-}
+FLAG_EMBEDDING = Layout("FlagEmbedding", frozenset({"query", "pos"}), _flag_embedding)
+TEVATRON = Layout("Tevatron", frozenset({"query", "positive_passages"}), _tevatron)
+SENTENCE_TRANSFORMERS = Layout(
+    "sentence-transformers",
+    frozenset({"anchor", "positive"}),
+    _sentence_transformers,
+    frozenset({"label", "labels"}),
+)
+SENTENCE_PAIR = Layout(
+    "sentence pair",
+    frozenset({"sentence1", "sentence2"}),
+    _sentence_pair,
+    frozenset({"score", "label"}),
+)
+_SET = Layout("set", frozenset({"set"}), _set_of_texts)
+_LIST = Layout("list", frozenset(), _listed)
+_KEYED = (FLAG_EMBEDDING, TEVATRON, SENTENCE_TRANSFORMERS, SENTENCE_PAIR, _SET)
+
+
+def find_layout(record: object) -> Layout | Problem:
+    """Tells the layout of a raw record by its keys."""
+    if isinstance(record, dict):
+        for layout in _KEYED:
+            if layout.keys <= record.keys():
+                return layout
+        return Problem(Reason.UNKNOWN_LAYOUT, _keys_found(record))
+    if isinstance(record, list) and len(record) > 1:
+        return _LIST
+    found = f"list of {len(record)}" if isinstance(record, list) else type(record).__name__
+    return Problem(Reason.NOT_OBJECT, f"found {found}")
 
 
 def read_row(record: object) -> Row | Problem:
-    """Turns a raw record of any known layout into a row.
+    """Turns a raw record of any known layout into a row, without regard to scores.
 
     Known are FlagEmbedding (``query``, ``pos``, ``neg``), Tevatron (``query``,
-    ``positive_passages``, ``negative_passages``) and sentence-transformers (``anchor``,
-    ``positive``, ``negative``, ``negative_1`` and so on). Other keys are ignored. White space is
-    removed at the ends of a text only, because code needs its indentation. Empty negatives are
-    left out, and so are empty positives where another positive is left.
+    ``positive_passages``, ``negative_passages``), sentence-transformers (``anchor``,
+    ``positive``, ``negative``, ``negative_1`` and so on; ``sentence1``, ``sentence2``), and the
+    lines of its ``embedding-training-data``: a list of query, positive and negatives, or ``set``,
+    whose first text is the query and whose others are its positives. Other keys are ignored. White
+    space is removed at the ends of a text only, because code needs its indentation. Empty
+    negatives are left out, and so are empty positives where another positive is left.
 
     Args:
         record: A parsed JSON value or a line of a table.
@@ -161,15 +262,23 @@ def read_row(record: object) -> Row | Problem:
     Returns:
         The row, or the problem that makes the record unusable.
     """
-    if not isinstance(record, dict):
-        return Problem(Reason.NOT_OBJECT, f"found {type(record).__name__}")
-    layout = next((one for one in _LAYOUTS.values() if one.keys <= record.keys()), None)
-    if layout is None:
-        return Problem(Reason.UNKNOWN_LAYOUT, _keys_found(record))
+    layout = find_layout(record)
+    if isinstance(layout, Problem):
+        return layout
+    if layout.grades:
+        graded = layout.grades & cast("dict[str, Any]", record).keys()
+        if graded:
+            detail = f"{min(graded)!r} is only read with filter: {{min_positive_score: ...}}"
+            return Problem(Reason.UNREAD_SCORE, detail)
     try:
-        query, positives, negatives = layout.split(record)
-    except _BadError as bad:
+        return finish(layout.split(record))
+    except BadRowError as bad:
         return bad.problem
+
+
+def finish(parts: Parts) -> Row | Problem:
+    """Makes a row of its parts, without those that are empty."""
+    query, positives, negatives = parts
     if not query:
         return Problem(Reason.EMPTY_QUERY)
     if not positives:

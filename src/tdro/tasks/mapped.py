@@ -29,3 +29,32 @@ class PassageLists:
         at = row - int(self._starts[chunk])
         values: NDArray[np.int32] = self._values[chunk][offsets[at] : offsets[at + 1]]
         return values
+
+    def take(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Reads the lists of many rows at once.
+
+        Args:
+            rows: Numbers of rows, shape (n,), in any order.
+
+        Returns:
+            Length of each list, shape (n,), and the numbers of all of them, one list after the
+            other.
+        """
+        lengths = np.zeros(len(rows), dtype=np.int64)
+        first = np.zeros(len(rows), dtype=np.int64)
+        chunk_of = np.searchsorted(self._starts, rows, side="right") - 1
+        by_chunk = np.argsort(chunk_of, kind="stable")
+        chunks, begins = np.unique(chunk_of[by_chunk], return_index=True)
+        places_of = dict(zip(chunks.tolist(), np.split(by_chunk, begins)[1:], strict=True))
+        for chunk, places in places_of.items():
+            at = rows[places] - self._starts[chunk]
+            first[places] = self._offsets[chunk][at]
+            lengths[places] = self._offsets[chunk][at + 1] - first[places]
+        starts = np.cumsum(lengths) - lengths
+        values = np.empty(lengths.sum(), dtype=np.int64)
+        for chunk, places in places_of.items():
+            own = lengths[places]
+            within = np.arange(own.sum()) - np.repeat(np.cumsum(own) - own, own)
+            into = np.repeat(starts[places], own) + within
+            values[into] = self._values[chunk][np.repeat(first[places], own) + within]
+        return lengths, values

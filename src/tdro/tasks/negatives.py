@@ -19,11 +19,15 @@ LARGEST_INDEX = 100_000
 _QUERY_CHUNK = 1000
 # Han and kana are written without spaces, so each of their characters counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
-_TOKENISING = {
+TOKENISING = {
     "token_pattern": rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+",
     "stopwords": None,
     "show_progress": False,
 }
+"""How texts become words, by bm25s."""
+
+RANKING = {"method": "lucene", "k1": 1.5, "b": 0.75}
+"""Which BM25."""
 
 
 def mine(
@@ -66,17 +70,17 @@ def mine(
 def _query_words(bm25s: ModuleType, queries: Iterable[str]) -> Iterator[list[str]]:
     left = iter(queries)
     while chunk := list(islice(left, _QUERY_CHUNK)):
-        yield from bm25s.tokenize(chunk, return_ids=False, **_TOKENISING)
+        yield from bm25s.tokenize(chunk, return_ids=False, **TOKENISING)
 
 
 class _Index:
     def __init__(self, bm25s: ModuleType, passages: pa.ChunkedArray, searched: Numbers) -> None:
         self._searched = searched
-        tokens = bm25s.tokenize(select_texts(passages, searched), **_TOKENISING)
+        tokens = bm25s.tokenize(select_texts(passages, searched), **TOKENISING)
         self._model = None
         if tokens.vocab:
             # The numpy backend gives the same numbers whether or not numba is installed.
-            self._model = bm25s.BM25(method="lucene", k1=1.5, b=0.75, backend="numpy")
+            self._model = bm25s.BM25(**RANKING, backend="numpy")
             self._model.index(tokens, show_progress=False)
 
     def scores(self, words: list[str], banned: Numbers) -> NDArray[np.float32]:

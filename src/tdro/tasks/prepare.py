@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pyarrow as pa
 from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
 from tdro.tasks.negatives import mine
-from tdro.tasks.reading import find_sources
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
+from tdro.tasks.sources import find_sources
 from tdro.tasks.task import DETAILS_FILE, Task, TaskSource
 from tdro.tasks.texts import read_texts, select_texts
 
@@ -39,7 +40,8 @@ def prepare_task(
         source: The task.
         directory: Existing folder; the caller renames it once this function has returned.
         negatives: Negatives to mine for each row that has none; 0 mines none.
-        max_rows: Rows to keep, the first ones after merging; None keeps all.
+        max_rows: Rows to keep, the first ones after merging; None keeps all. The task's own
+            limit holds too.
         seed: Seed of what is random in mining.
         strict: Raise at the first bad row instead of dropping it.
 
@@ -69,26 +71,27 @@ def prepare_task(
     return report
 
 
-def prepare_tasks(path: Path | str, directory: Path | str) -> list[Task]:
-    """Prepares all tasks of a file or folder and opens them.
+def prepare_tasks(tasks: Path | str | Sequence[TaskSource], directory: Path | str) -> list[Task]:
+    """Prepares all tasks of a file or folder, or those named, and opens them.
 
     Args:
-        path: A task file, a folder of them, or one with ``tasks.json`` and ``tasks/``.
+        tasks: A task file, a folder of them, one with ``tasks.json`` and ``tasks/``, or sources.
         directory: Receives a folder a task; what was there of these names is replaced.
 
     Raises:
         InputError: A task cannot be read.
     """
-    tasks = []
-    for source in find_sources(Path(path)):
+    sources = find_sources(Path(tasks)) if isinstance(tasks, str | Path) else tasks
+    prepared = []
+    for source in sources:
         target = Path(directory) / file_name(source.name)
         partial = target.with_name(f".{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         prepare_task(source, partial)
         publish(partial, target)
-        tasks.append(Task.open(target))
-    return tasks
+        prepared.append(Task.open(target))
+    return prepared
 
 
 def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:

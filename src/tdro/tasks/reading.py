@@ -1,47 +1,56 @@
-"""Reading the files of training collections, line by line, and finding them in a folder."""
+"""Reading one file of a training collection, line by line."""
 
 import codecs
 import gzip
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tdro.errors import InputError
-from tdro.files import read_json
 from tdro.tasks.layouts import Problem, Reason
-from tdro.tasks.task import TaskSource
 
-SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
-INDEX_FILE = "tasks.json"
-_INDEXED_FOLDER = "tasks"
-_PARQUET_BATCH = 1000
+SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet", ".arrow")
+BATCH = 1000
+_ARROW_FILE_MAGIC = b"ARROW1"
+
+Records = Iterator[tuple[int, object]]
+"""Number of the line or row, from 1, and the parsed value or a problem."""
 
 
-def read_records(path: Path) -> Iterator[tuple[int, object]]:
+def read_records(path: Path) -> Records:
     """Reads the raw records of a file one by one; only one line or batch is held in memory.
 
     Blank lines are skipped.
 
     Args:
-        path: A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file.
+        path: A ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.arrow`` file.
 
     Yields:
-        The number of the line (of the row for parquet), counted from 1, and the parsed value, or
+        The number of the line (of the row for tables), counted from 1, and the parsed value, or
         a :class:`~tdro.tasks.layouts.Problem` where the line cannot be parsed.
 
     Raises:
         InputError: The file is missing, unreadable, broken, empty, or of an unknown kind.
     """
-    suffix = _suffix(path)
+    number = 0
+    for number, record in read_possibly_empty(path):
+        yield number, record
+    if number == 0:
+        raise InputError(f"{path} holds no rows: remove it or fill it.")
+
+
+def read_possibly_empty(path: Path) -> Records:
+    """As :func:`read_records`, but a file may hold nothing, as one shard of several may."""
+    suffix = suffix_of(path)
     if suffix is None:
-        raise InputError(f"{path} is not a task file: its name must end in {_or(SUFFIXES)}.")
+        raise InputError(f"{path} is not a task file: its name must end in {either(SUFFIXES)}.")
     number = 0
     try:
-        for number, record in _parquet(path) if suffix == ".parquet" else _json_lines(path):
+        for number, record in _READERS[suffix](path):
             yield number, record
     except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"{path} does not exist or is not a file.") from None
@@ -52,24 +61,32 @@ def read_records(path: Path) -> Iterator[tuple[int, object]]:
         ) from None
     except pa.ArrowException as error:
         raise InputError(
-            f"{path} is broken after row {number}: it cannot be read as parquet "
-            f"({_first_line(error)}); write it again."
+            f"{path} is broken after row {number}: it cannot be read as {suffix[1:]} "
+            f"({first_line(error)}); write it again."
         ) from None
     except OSError as error:
         raise InputError(
-            f"{path} cannot be read after line {number}: {error.strerror or _first_line(error)}."
+            f"{path} cannot be read after line {number}: {error.strerror or first_line(error)}."
         ) from None
-    if number == 0:
-        raise InputError(f"{path} holds no rows: remove it or fill it.")
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if number == 1:
-                line = line.removeprefix(codecs.BOM_UTF8)
-            if line.strip():
-                yield number, _json_value(line)
+def _json_file(path: Path) -> Records:
+    with path.open("rb") as lines:
+        yield from json_lines(lines)
+
+
+def _zipped_json_file(path: Path) -> Records:
+    with gzip.open(path) as lines:
+        yield from json_lines(lines)
+
+
+def json_lines(lines: Iterable[bytes]) -> Records:
+    """Parses the lines of a JSONL file."""
+    for number, line in enumerate(lines, start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+        if line.strip():
+            yield number, _json_value(line)
 
 
 def _json_value(line: bytes) -> object:
@@ -83,86 +100,58 @@ def _json_value(line: bytes) -> object:
         return Problem(Reason.NOT_JSON, "a number or nesting beyond any use")
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, object]]:
-    number = 0
+def _parquet(path: Path) -> Records:
     with pq.ParquetFile(path) as table:
-        for batch in table.iter_batches(batch_size=_PARQUET_BATCH):
-            for record in batch.to_pylist():
+        yield from table_records(table.iter_batches(batch_size=BATCH))
+
+
+def _arrow(path: Path) -> Records:
+    with path.open("rb") as start:
+        is_file = start.read(len(_ARROW_FILE_MAGIC)) == _ARROW_FILE_MAGIC
+    with pa.memory_map(str(path)) as mapped:
+        if is_file:
+            table = pa.ipc.open_file(mapped)
+            batches = (table.get_batch(place) for place in range(table.num_record_batches))
+        else:
+            batches = iter(pa.ipc.open_stream(mapped))
+        yield from table_records(batches)
+
+
+def table_records(batches: Iterable[pa.RecordBatch]) -> Records:
+    """Turns the rows of a table into records, a slice of them at a time."""
+    number = 0
+    for batch in batches:
+        for start in range(0, len(batch), BATCH):
+            for record in batch.slice(start, BATCH).to_pylist():
                 number += 1
                 yield number, record
 
 
-def find_sources(path: Path) -> list[TaskSource]:
-    """Finds the tasks of a file or folder, without opening their files.
+_READERS: dict[str, Callable[[Path], Records]] = {
+    ".jsonl.gz": _zipped_json_file,
+    ".jsonl": _json_file,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+}
 
-    Args:
-        path: One task file; or a folder of task files, named by their files; or a folder with
-            ``tasks.json`` (an object: name of a task to an object with its ``instruction``) and
-            the files ``tasks/<name>.jsonl.gz``, ``.jsonl`` or ``.parquet``. Only tasks that
-            ``tasks.json`` names are then found.
 
-    Returns:
-        At least one source, in the order of ``tasks.json`` or sorted by name.
+def suffix_of(path: Path) -> str | None:
+    """Returns the known suffix of a file name; None without one, or with nothing before it."""
+    return next(
+        (one for one in SUFFIXES if path.name.endswith(one) and path.name != one),
+        None,
+    )
+
+
+def task_files(folder: Path) -> dict[str, Path]:
+    """Returns the files of a folder that can be read, by their names without the suffix.
 
     Raises:
-        InputError: There is no task, a name occurs twice, a named task has no file, or
-            ``tasks.json`` is malformed.
+        InputError: Two files have the same name but for the suffix.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist: give a task file or a folder of task files.")
-    if path.is_file():
-        suffix = _suffix(path)
-        if suffix is None:
-            raise InputError(f"{path} is not a task file: its name must end in {_or(SUFFIXES)}.")
-        return [TaskSource(path.name.removesuffix(suffix), path)]
-    if (path / INDEX_FILE).is_file():
-        return _indexed_sources(path)
-    files = _task_files(path)
-    if not files:
-        raise InputError(f"{path} holds neither {INDEX_FILE} nor a file in {_or(SUFFIXES)}.")
-    return [TaskSource(name, files[name]) for name in sorted(files)]
-
-
-def _indexed_sources(folder: Path) -> list[TaskSource]:
-    index = folder / INDEX_FILE
-    entries = _read_index(index)
-    files = _task_files(folder / _INDEXED_FOLDER)
-    sources = []
-    for name, entry in entries.items():
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise InputError(
-                f"{index} names a task {name!r}: use a plain file name, without folders."
-            )
-        instruction = entry.get("instruction", "") if isinstance(entry, dict) else None
-        if not isinstance(instruction, str):
-            raise InputError(
-                f"{index} describes the task {name!r} wrongly: "
-                'write {"instruction": "..."} beside its name.'
-            )
-        if name not in files:
-            raise InputError(
-                f"{index} names the task {name!r}, but {folder / _INDEXED_FOLDER / name} with "
-                f"the ending {_or(SUFFIXES)} does not exist: add the file or remove the name."
-            )
-        sources.append(TaskSource(name, files[name], instruction.strip()))
-    return sources
-
-
-def _read_index(index: Path) -> dict[str, object]:
-    entries = read_json(index)
-    if not isinstance(entries, dict) or not entries:
-        raise InputError(f"{index} must be a JSON object with one entry for each task.")
-    names = [name for name, _ in json.loads(index.read_bytes(), object_pairs_hook=list)]
-    for name in entries:
-        if names.count(name) > 1:
-            raise InputError(f"{index} names the task {name!r} twice: rename or remove one.")
-    return entries
-
-
-def _task_files(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
-        suffix = _suffix(file)
+        suffix = suffix_of(file)
         if suffix is None or not file.is_file():
             continue
         name = file.name.removesuffix(suffix)
@@ -174,17 +163,11 @@ def _task_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def _suffix(path: Path) -> str | None:
-    """Returns the known suffix of a file name; None without one, or with nothing before it."""
-    return next(
-        (one for one in SUFFIXES if path.name.endswith(one) and path.name != one),
-        None,
-    )
-
-
-def _or(words: tuple[str, ...]) -> str:
+def either(words: tuple[str, ...]) -> str:
+    """Lists words for a sentence: a, b or c."""
     return f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns the first line of what an error says."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

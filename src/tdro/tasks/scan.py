@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.errors import InputError
-from tdro.tasks.layouts import Problem, Row, read_row
+from tdro.tasks.layouts import Problem, Row
 from tdro.tasks.lists import Lists
-from tdro.tasks.reading import read_records
+from tdro.tasks.rows import read_rows
 from tdro.tasks.task import TaskSource
 from tdro.tasks.texts import DistinctTexts
 
@@ -65,7 +65,8 @@ class TaskReport:
         merged: Rows whose query an earlier row had, and that were merged into it.
         over_limit: Good rows left out because of the limit on rows.
         dropped: Rows dropped, by reason.
-        problems: The first 10 dropped rows.
+        left_out: Passages left out of rows that were kept, by the filter's reason.
+        problems: The first 10 rows dropped for a fault, not by the filter.
         passages: Distinct passages.
         shared_positives: Rows one of whose positives is another row's positive too.
         query_words: Words a query, over the rows kept.
@@ -81,6 +82,7 @@ class TaskReport:
     merged: int
     over_limit: int
     dropped: Mapping[str, int]
+    left_out: Mapping[str, int]
     problems: tuple[RowProblem, ...]
     passages: int
     shared_positives: int
@@ -127,7 +129,7 @@ def scan(
         source: The task.
         directory: Existing folder for ``queries.arrow`` and ``passages.arrow``; None writes
             nothing.
-        max_rows: Rows to keep, after merging; None keeps all.
+        max_rows: Rows to keep, after merging; None keeps all. The task's own limit holds too.
         strict: Raise at the first bad row instead of dropping it.
 
     Raises:
@@ -137,22 +139,36 @@ def scan(
     queries_path = directory and directory / QUERIES_FILE
     passages_path = directory and directory / PASSAGES_FILE
     with DistinctTexts(queries_path) as queries, DistinctTexts(passages_path) as passages:
-        tally = _Tally(queries, passages, max_rows)
-        for line, record in read_records(source.path):
-            row = record if isinstance(record, Problem) else read_row(record)
+        tally = _Tally(queries, passages, source.limit(max_rows))
+        for place, line, row in read_rows(source, tally.left_out):
             if isinstance(row, Row):
                 tally.add(row)
                 continue
-            problem = RowProblem(str(source.path), line, str(row))
+            if row.reason.by_choice:
+                tally.drop(row)
+                continue
+            problem = RowProblem(place, line, str(row))
             if strict:
                 raise InputError(f"{problem}: mend or remove this row.")
             tally.drop(row, problem)
     if not queries:
-        raise InputError(
-            f"{source.path} holds no usable row: all {tally.dropped.total()} were dropped, "
-            f"the first in line {tally.problems[0].line} ({tally.problems[0].reason})."
-        )
+        raise InputError(_nothing_left(source, tally))
     return tally.result()
+
+
+def _nothing_left(source: TaskSource, tally: "_Tally") -> str:
+    count = tally.dropped.total()
+    if tally.problems:
+        first = tally.problems[0]
+        return (
+            f"{source.place} holds no usable row: all {count} were dropped, "
+            f"the first in line {first.line} ({first.reason})."
+        )
+    reason, most = tally.dropped.most_common(1)[0]
+    return (
+        f"{source.place}: the filter leaves no row: all {count} were dropped, {most} for "
+        f"{reason!r}; loosen it."
+    )
 
 
 class _Pairs:
@@ -177,14 +193,15 @@ class _Tally:
     merged: int = 0
     over_limit: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
     problems: list[RowProblem] = field(default_factory=list)
     positives: _Pairs = field(default_factory=_Pairs)
     negatives: _Pairs = field(default_factory=_Pairs)
 
-    def drop(self, problem: Problem, where: RowProblem) -> None:
+    def drop(self, problem: Problem, where: RowProblem | None = None) -> None:
         self.rows_read += 1
         self.dropped[str(problem.reason)] += 1
-        if len(self.problems) < PROBLEMS_KEPT:
+        if where is not None and len(self.problems) < PROBLEMS_KEPT:
             self.problems.append(where)
 
     def add(self, row: Row) -> None:
@@ -231,6 +248,7 @@ class _Tally:
             merged=self.merged,
             over_limit=self.over_limit,
             dropped=dict(self.dropped),
+            left_out=dict(self.left_out),
             problems=tuple(self.problems),
             passages=len(self.passages),
             shared_positives=len(np.unique(shared)),

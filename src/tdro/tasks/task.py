@@ -1,31 +1,73 @@
 """The task: one training collection, opened from the directory it was prepared in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
+from datasets.table import MemoryMappedTable
 
 from tdro.errors import InputError
-from tdro.files import read_json
+from tdro.files import digest, read_json
 from tdro.tasks.mapped import PassageLists
+from tdro.tasks.options import Columns, RowFilter
 
 DETAILS_FILE = "task.json"
+DEFAULT_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class HubDataset:
+    """A dataset of the Hugging Face hub.
+
+    Attributes:
+        name: Its id, ``org/name``.
+        config: Its configuration; None for the only or default one.
+        revision: Commit, branch or tag; None for the newest.
+    """
+
+    name: str
+    config: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
 class TaskSource:
-    """Where a task is read from.
+    """Where a task is read from, and how.
 
     Attributes:
         name: Unique name of the task.
-        path: A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file.
+        path: A ``.jsonl``, ``.jsonl.gz``, ``.parquet`` or ``.arrow`` file, a ``.tar`` of JSONL
+            files, a folder of such shards, or one that ``datasets.save_to_disk`` wrote.
         instruction: What a query of this task asks for; empty for no prompt.
+        hub: Instead of ``path``: a dataset of the Hugging Face hub.
+        split: Split of ``hub`` or of a saved folder with splits; ``train`` when None.
+        columns: Which columns hold what; None where the keys tell the layout.
+        filter: Which rows are used; None for all.
+        max_rows: Rows to keep, the first ones; None keeps all.
     """
 
     name: str
-    path: Path
+    path: Path | None
     instruction: str = ""
+    hub: HubDataset | None = None
+    split: str | None = None
+    columns: Columns | None = None
+    filter: RowFilter | None = None
+    max_rows: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        if self.hub is None:
+            return str(self.path)
+        parts = [self.hub.config, self.split or DEFAULT_SPLIT, self.hub.revision]
+        return f"{self.hub.name} ({', '.join(filter(None, parts))})"
+
+    def limit(self, rows: int | None) -> int | None:
+        """Returns how many rows to keep where another limit holds too; None for all."""
+        return min((one for one in (self.max_rows, rows) if one is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -40,6 +82,7 @@ class Task:
         rows: Columns ``positives`` and ``negatives``, lists of passage numbers; line i belongs to
             line i of ``queries``. The two lists of a row never share a number.
         content: Digest of the three tables; changes when any text or number changes.
+        directory: Where it was prepared; a copy for another process is opened there again.
     """
 
     name: str
@@ -48,9 +91,13 @@ class Task:
     passages: Dataset
     rows: Dataset
     content: str
+    directory: Path
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _opened_again, (self.directory, self.instruction)
 
     @cached_property
     def positives(self) -> PassageLists:
@@ -76,8 +123,17 @@ class Task:
             name=details["name"],
             instruction=details["instruction"],
             content=details["content"],
+            directory=directory,
             **{
-                table: Dataset.from_file(str(directory / f"{table}.arrow"))
+                # Given a fingerprint, a dataset does not pickle itself to find one.
+                table: Dataset(
+                    MemoryMappedTable.from_file(str(directory / f"{table}.arrow")),
+                    fingerprint=digest([details["content"], table]),
+                )
                 for table in ("queries", "passages", "rows")
             },
         )
+
+
+def _opened_again(directory: Path, instruction: str) -> Task:
+    return replace(Task.open(directory), instruction=instruction)

@@ -1,0 +1,1 @@
+"""Benchmarks from local copies of published collections, a file for each layout."""

@@ -1,0 +1,1 @@
+"""A mixture in the form other training libraries take."""

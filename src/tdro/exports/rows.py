@@ -1,0 +1,156 @@
+"""Writing the rows of tasks in another library's layout: all of them, or so many of each task."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tdro.errors import InputError
+from tdro.files import file_name, publish
+from tdro.prompts import query_prompt
+from tdro.tasks.prepare import prepare_task
+from tdro.tasks.sources import find_sources
+from tdro.tasks.task import Task
+from tdro.tasks.training import task_seed, texts
+
+# Texts that are held in memory at once belong to this many rows.
+_CHUNK = 1000
+# Columns of negatives in the layout of sentence-transformers, where rows have as many.
+_NEGATIVE_COLUMNS = 7
+
+_Passages = list[tuple[int, str]]
+_Record = dict[str, Any]
+
+
+def _texts(passages: _Passages) -> list[str]:
+    return [text for _, text in passages]
+
+
+def _sentence_transformers(query: str, positives: _Passages, negatives: _Passages) -> _Record:
+    # A row is one pair there: its first positive.
+    columns = {f"negative_{place}": text for place, (_, text) in enumerate(negatives, start=1)}
+    return {"anchor": query, "positive": positives[0][1], **columns}
+
+
+def _flagembedding(query: str, positives: _Passages, negatives: _Passages) -> _Record:
+    return {"query": query, "pos": _texts(positives), "neg": _texts(negatives)}
+
+
+def _tevatron(query: str, positives: _Passages, negatives: _Passages) -> _Record:
+    def objects(passages: _Passages) -> list[dict[str, str]]:
+        return [{"docid": str(number), "text": text} for number, text in passages]
+
+    return {
+        "query": query,
+        "positive_passages": objects(positives),
+        "negative_passages": objects(negatives),
+    }
+
+
+def _ms_swift(query: str, positives: _Passages, negatives: _Passages) -> _Record:
+    def message(text: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": text}]
+
+    return {
+        "messages": message(query),
+        "positive_messages": [message(text) for text in _texts(positives)],
+        "negative_messages": [message(text) for text in _texts(negatives)],
+    }
+
+
+_LAYOUTS: dict[str, Callable[[str, _Passages, _Passages], _Record]] = {
+    "sentence-transformers": _sentence_transformers,
+    "flagembedding": _flagembedding,
+    "tevatron": _tevatron,
+    "ms-swift": _ms_swift,
+}
+_NEED_NEGATIVES = frozenset({"flagembedding", "tevatron"})
+
+
+def write_rows(
+    data: Path | str,
+    rows: Mapping[str, int | None],
+    folder: Path | str,
+    layout: str,
+    seed: int = 0,
+) -> None:
+    """Writes a JSONL file for each task, in the layout of another library.
+
+    The tasks are read as everywhere here: bad rows are dropped, rows with an equal query become
+    one, and rows without negatives get some by BM25. The instruction of a task stands before each
+    of its queries. A task that is asked for more rows than it has gives all of them again, each
+    pass in another order.
+
+    Args:
+        data: A folder of task files, as for :func:`~tdro.tasks.reading.find_sources`.
+        rows: Rows to write of each task; None writes every row once, in its order; 0 no file.
+        folder: Receives the files, named by the tasks; what was there is replaced as a whole.
+        layout: ``sentence-transformers``, ``flagembedding``, ``tevatron`` or ``ms-swift``.
+        seed: Seed of the order of rows and of mining.
+
+    Raises:
+        InputError: A task has no file, or its file cannot be used; or a row has no negative and
+            the layout needs one.
+    """
+    sources = {source.name: source for source in find_sources(Path(data))}
+    absent = [name for name in rows if name not in sources]
+    if absent:
+        raise InputError(f"{data} has no file of task {absent[0]!r}: add it or leave the task out.")
+    target = Path(folder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as space:
+        partial = Path(space) / "rows"
+        partial.mkdir()
+        for name, count in rows.items():
+            if count == 0:
+                continue
+            prepared = Path(space) / "task"
+            prepared.mkdir()
+            prepare_task(sources[name], prepared, seed=seed)
+            task = Task.open(prepared)
+            order = _order(len(task), count, task_seed(seed, "export", name))
+            with (partial / f"{file_name(name)}.jsonl").open("w", encoding="utf-8") as lines:
+                for record in _records(task, order, layout):
+                    lines.write(json.dumps(record, ensure_ascii=False) + "\n")
+            shutil.rmtree(prepared)
+        publish(partial, target)
+
+
+def _order(rows: int, count: int | None, seed: int) -> NDArray[np.int64]:
+    if count is None:
+        return np.arange(rows)
+    passes = [np.random.default_rng([seed, n]).permutation(rows) for n in range(-(-count // rows))]
+    return np.concatenate(passes)[:count]
+
+
+def _records(task: Task, order: NDArray[np.int64], layout: str) -> Iterator[_Record]:
+    write = _LAYOUTS[layout]
+    prompt = query_prompt(task.instruction)
+    fewest = min(len(task.negatives[row]) for row in range(len(task)))
+    if fewest == 0 and layout in _NEED_NEGATIVES:
+        raise InputError(
+            f"Task {task.name!r} has a row for which no negative can be found, and {layout} needs "
+            "one: add negatives or passages, or leave the task out."
+        )
+    # Every row of a file needs the same columns there.
+    most = min(fewest, _NEGATIVE_COLUMNS) if layout == "sentence-transformers" else None
+    for chunk in _chunks(order):
+        queries = texts(task.queries, chunk)
+        lists = [(task.positives[row], task.negatives[row][:most]) for row in chunk.tolist()]
+        numbers = np.unique(np.concatenate([part for pair in lists for part in pair]))
+        found = dict(
+            zip(numbers.tolist(), texts(task.passages, numbers.astype(np.int64)), strict=True)
+        )
+        for query, pair in zip(queries, lists, strict=True):
+            positives, negatives = ([(n, found[n]) for n in part.tolist()] for part in pair)
+            yield write(prompt + query, positives, negatives)
+
+
+def _chunks(order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(order), _CHUNK):
+        yield order[start : start + _CHUNK]
