@@ -1,5 +1,6 @@
 import gzip
 import json
+import tarfile
 
 import numpy as np
 import pyarrow as pa
@@ -10,12 +11,14 @@ from tdro.encoder import TokenBatch, build_encoder
 from tdro.errors import InputError
 from tdro.estimate import rows
 from tdro.estimate.lengths import Measure, longest_of
-from tdro.estimate.rows import glance_at, glance_at_benchmark
-from tdro.evaluation.benchmark import load_benchmark, write_benchmark
+from tdro.estimate.rows import NotHereError, glance_at, glance_at_benchmarks
+from tdro.evaluation.benchmark import write_benchmark
 from tdro.prompts import query_prompt
+from tdro.recipe import BenchmarkEntry
 from tdro.settings import EncoderSettings
+from tdro.tasks.options import RowFilter
 from tdro.tasks.prepare import prepare_task
-from tdro.tasks.task import Task, TaskSource
+from tdro.tasks.task import HubDataset, Task, TaskSource
 from tests.conftest import synthetic_rows
 
 
@@ -75,19 +78,42 @@ def test_a_prepared_task_is_not_read_again(tmp_path):
     assert found.limited(20).rows == 20
 
 
-def test_the_shards_of_a_folder_are_counted_together(tmp_path):
-    folder = tmp_path / "shards"
-    folder.mkdir()
-    for name, rows_ in (("1", synthetic_rows(30, 0)), ("2", synthetic_rows(20, 1))):
-        lines = "".join(json.dumps(row) + "\n" for row in rows_)
-        (folder / f"{name}.jsonl").write_text(lines)
-    found = glance_at(TaskSource("a", folder))
-    assert (found.rows, found.exact) == (50, True)
-    assert found.size == sum(path.stat().st_size for path in folder.iterdir())
-    assert glance_at(TaskSource("a", folder, max_rows=12)).rows == 12
+def test_shards_are_told_from_the_first_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_HEAD", 300)
+    content = synthetic_rows(900, 0)
+    for place in range(3):
+        folder = tmp_path / "shards"
+        folder.mkdir(exist_ok=True)
+        part = written(tmp_path, ".jsonl", content[300 * place : 300 * (place + 1)])
+        part.rename(folder / f"{place}.jsonl")
+    found = glance_at(TaskSource("a", tmp_path / "shards"))
+    assert not found.exact
+    assert found.rows == pytest.approx(900, rel=0.02)
 
 
-def test_a_benchmark_is_counted_and_nothing_is_written_beside_it(tmp_path):
+def test_rows_of_an_archive_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "_HEAD", 50)
+    path = written(tmp_path, ".jsonl", synthetic_rows(200, 0))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(path, "a.jsonl")
+    assert glance_at(TaskSource("a", tmp_path / "a.tar")).rows == 200
+
+
+def test_a_dataset_of_the_hub_is_not_fetched():
+    with pytest.raises(NotHereError, match="org/name"):
+        glance_at(TaskSource("a", None, hub=HubDataset("org/name")))
+
+
+def test_what_a_filter_leaves_out_is_not_bad(tmp_path):
+    path = written(tmp_path, ".jsonl", synthetic_rows(20, 0))
+    wanted = RowFilter(max_query_words=2)
+    with pytest.raises(InputError, match="None of the first 20 rows"):
+        glance_at(TaskSource("a", path, filter=wanted))
+    assert glance_at(TaskSource("a", path, filter=RowFilter(max_query_words=9))).dropped == 0
+    assert glance_at(TaskSource("a", path, max_rows=5)).rows == 5
+
+
+def test_a_benchmark_is_counted_without_mapping_its_corpus(tmp_path):
     write_benchmark(
         tmp_path / "outside",
         name="outside",
@@ -98,8 +124,8 @@ def test_a_benchmark_is_counted_and_nothing_is_written_beside_it(tmp_path):
         qrels=[("q1", "d1", 1)],
     )
     before = sorted(tmp_path.rglob("*"))
-    found = glance_at_benchmark(load_benchmark(tmp_path / "outside"))
-    assert (found.documents, list(found.queries)) == (2, ["one two"])
+    (found,) = glance_at_benchmarks(BenchmarkEntry(path=tmp_path / "outside"))
+    assert (found.documents, list(found.queries), found.exact) == (2, ["one two"], True)
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -16,12 +16,10 @@ from tdro.errors import InputError
 from tdro.estimate.command import misfit_sentences, misfits_of, prepared_at
 from tdro.estimate.drawn import Drawn
 from tdro.estimate.render import Device
-from tdro.estimate.rows import BenchmarkGlance, glance_at_benchmark
+from tdro.estimate.rows import BenchmarkGlance, glance_at_benchmarks
 from tdro.estimate.stages import Estimator, StageEstimate
-from tdro.processes import Processes
 from tdro.recipe import Recipe
 from tdro.recipe_file import checked_recipe
-from tdro.run.evaluation import read_outside
 from tdro.run.outline import outline
 
 _STYLES = {DONE: "dim", STALE: "yellow", OPEN: "yellow"}
@@ -73,8 +71,7 @@ def _memory(recipe: Recipe, device: Device, found: Findings) -> list[str]:
     for entry in recipe.benchmarks:
         # One that cannot be read has been told.
         with contextlib.suppress(InputError):
-            judges = read_outside(entry, None, Processes())
-            benchmarks += [glance_at_benchmark(judge.benchmark) for judge in judges]
+            benchmarks += glance_at_benchmarks(entry)
     estimator = Estimator(Drawn(recipe, found.glances, benchmarks, local=True), device.count)
     stages: list[StageEstimate] = []
     for stage in outline(recipe, names):

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from tdro.evaluation.benchmark import Benchmark
 from tdro.files import file_name, read_json
-from tdro.processes import Processes
 from tdro.recipe import Recipe
 from tdro.run.context import Context, open_context, prepared_task
 from tdro.run.evaluation import (
     Judge,
     complete_holdouts,
     holdout_identity,
-    read_outside,
+    outside_identity,
+    outside_sources,
     scores_stage,
 )
 from tdro.run.mixture import complete_mixture, mixture_named
@@ -37,6 +37,8 @@ from tdro.tasks.task import Task, TaskSource
 DONE, STALE, MISSING, OPEN = "done", "stale", "to be done", "not known yet"
 _JUDGED = ("holdouts", "scores")
 _MIXTURE = "mixture"
+# What some layouts of benchmarks tell their instruction by.
+_READING = "reading the benchmarks"
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,11 @@ class _Walk:
             self.directory.complete(scores_stage(context, name, trained[0], judges, settings))
 
         self._go([f"retrievers/{file_name(name)}"], train)
+        scores = f"runs/{file_name(name)}"
         if trained:
-            judge()
+            self._go([scores], judge)
         else:
-            self.waits[f"runs/{file_name(name)}"] = f"retriever {name}"
+            self.waits[scores] = f"retriever {name}"
 
     @property
     def _learned(self) -> Path:
@@ -177,8 +180,16 @@ class _Walk:
     @cached_property
     def _outside(self) -> list[Judge]:
         judges = []
+        digests: dict[Path, str] = {}
         for entry in self.recipe.benchmarks:
-            judges += read_outside(entry, None, Processes())
+            for source in outside_sources(entry):
+                instruction = entry.instruction
+                if instruction is None:
+                    if source.glimpse is None:
+                        raise NotDoneError(_READING)
+                    instruction = source.glimpse().instruction
+                identity = outside_identity(entry, source, instruction, digests)
+                judges.append(Judge(_hollow(entry.name or source.name, instruction), identity))
         return judges
 
     def _go(self, places: Iterable[str], through: Callable[[], object]) -> None:
@@ -190,7 +201,7 @@ class _Walk:
                 self.waits.setdefault(place, self._label(error.place))
 
     def _label(self, place: str) -> str:
-        return next(stage.label for stage in self.planned if stage.place == place)
+        return next((stage.label for stage in self.planned if stage.place == place), place)
 
     def _told(self, stage: Planned) -> Told:
         if stage.place in self.directory.told:

@@ -8,16 +8,18 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from tdro.errors import InputError
-from tdro.estimate.rows import TaskGlance, glance_at
+from tdro.estimate.rows import NotHereError, TaskGlance, glance_at
+from tdro.evaluation.benchmark import read_documents
+from tdro.evaluation.loaders.source import Glimpse
 from tdro.evaluation.scores import check_metrics
 from tdro.mixture import Mixture
 from tdro.pretrained import pretrained_config, pretrained_tokenizer
-from tdro.processes import Processes
 from tdro.recipe import BenchmarkEntry, Recipe
-from tdro.run.evaluation import read_outside
+from tdro.run.evaluation import outside_sources
 from tdro.run.execute import wrong_trackers
 from tdro.run.outline import outline
 from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
@@ -128,23 +130,22 @@ def _tasks(
             found.problems.append(str(error))
         return []
     for source in sources:
-        if source.hub is not None and prepared(source) is None:
-            found.notes.append(
-                f"Task {source.name!r} is read from the hub when the run starts, and was not "
-                "looked at."
-            )
-        elif source.path is None or source.path.exists():
+        if source.path is None or source.path.exists():
             found.trying(partial(_task, recipe, source, prepared(source), found))
     return [source.name for source in sources]
 
 
 def _task(recipe: Recipe, source: TaskSource, prepared: Path | None, found: Findings) -> None:
-    glance = glance_at(source, prepared).limited(recipe.max_rows)
+    try:
+        glance = glance_at(source, prepared).limited(recipe.max_rows)
+    except NotHereError as error:
+        found.notes.append(str(error))
+        return
     found.glances.append(glance)
     if glance.dropped:
         found.notes.append(
             f"Task {glance.name!r}: {glance.dropped} of the first rows of {source.place} cannot be "
-            f"used and will be dropped; `tdro tasks check` tells why."
+            "used and will be dropped; `tdro tasks check` tells why."
         )
     if glance.exact and glance.passages < 2:
         found.problems.append(
@@ -247,6 +248,12 @@ def _mixtures(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
             )
 
 
+def _glimpse(look: Callable[[], Glimpse]) -> None:
+    corpus = look().corpus
+    if not list(islice(read_documents(corpus), 1)):
+        raise InputError(f"{corpus} holds no documents.")
+
+
 def _benchmarks(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
     if not recipe.retrievers:
         return
@@ -255,7 +262,10 @@ def _benchmarks(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
     named = named if recipe.holdout else []
 
     def look(entry: BenchmarkEntry) -> None:
-        named.extend(one.benchmark.name for one in read_outside(entry, None, Processes()))
+        for source in outside_sources(entry):
+            named.append(entry.name or source.name)
+            if source.glimpse is not None:
+                found.trying(partial(_glimpse, source.glimpse))
 
     for entry in recipe.benchmarks:
         if entry.path.exists():

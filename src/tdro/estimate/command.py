@@ -10,12 +10,10 @@ from tdro.errors import InputError
 from tdro.estimate.drawn import Drawn
 from tdro.estimate.mend import bytes_of, remedy
 from tdro.estimate.render import Device, as_json, render
-from tdro.estimate.rows import glance_at, glance_at_benchmark
+from tdro.estimate.rows import glance_at, glance_at_benchmarks
 from tdro.estimate.stages import Estimator, StageEstimate
 from tdro.files import file_name, write_json
-from tdro.processes import Processes
 from tdro.recipe import Recipe
-from tdro.run.evaluation import read_outside
 from tdro.run.outline import Planned, outline
 from tdro.settings import EncoderSettings
 from tdro.stages import MANIFEST_FILE
@@ -71,11 +69,7 @@ def estimate(recipe: Recipe, device: Device, root: Path | None = None) -> Estima
     """
     sources = recipe.task_sources()
     glances = [glance_at(source, prepared_at(root, source)) for source in sources]
-    benchmarks = [
-        glance_at_benchmark(judge.benchmark)
-        for entry in recipe.benchmarks
-        for judge in read_outside(entry, None, Processes())
-    ]
+    benchmarks = [one for entry in recipe.benchmarks for one in glance_at_benchmarks(entry)]
     estimator = Estimator(Drawn(recipe, glances, benchmarks), device.count)
     stages = [
         estimator.estimate(stage) for stage in outline(recipe, [source.name for source in sources])
@@ -136,15 +130,13 @@ def estimate_run(
 
 
 def prepared_at(root: Path | None, source: TaskSource) -> Path | None:
-    """Returns where a task has been prepared from this very file, if it has."""
+    """Returns where a task has been prepared, unless its files have changed since."""
     folder = root / "tasks" / file_name(source.name) if root is not None else None
     if folder is None or not (folder / MANIFEST_FILE).is_file():
         return None
-    if source.path is None:
-        return folder
-    finished = (folder / MANIFEST_FILE).stat().st_mtime
-    newer = any(file.stat().st_mtime > finished for file in files_of(source.path))
-    return None if newer else folder
+    done = (folder / MANIFEST_FILE).stat().st_mtime
+    files = files_of(source.path) if source.path is not None and source.path.exists() else []
+    return None if any(file.stat().st_mtime > done for file in files) else folder
 
 
 def _summary(stages: Sequence[StageEstimate], device: Device) -> list[str]:
@@ -178,6 +170,11 @@ def _notes(drawn: Drawn, stages: Sequence[StageEstimate]) -> list[str]:
                 "as 1.3 tokens."
             )
     notes += [_precision(settings, drawn) for settings in used if settings.precision == "auto"][:1]
+    if drawn.unseen:
+        notes.append(
+            f"Scores on {', '.join(drawn.unseen)} are left out: their documents are not counted "
+            "before they are read."
+        )
     if any(_asks_for_learned(one.stage) for one in stages):
         notes.append(
             "A mixture that is not learned yet counts as uniform over all tasks, whatever it will "

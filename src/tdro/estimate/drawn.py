@@ -14,6 +14,7 @@ from tdro.estimate.volume import SizedTask, Volume
 from tdro.mixture import Mixture
 from tdro.prompts import query_prompt
 from tdro.recipe import Recipe
+from tdro.run.evaluation import outside_sources
 from tdro.run.outline import Planned
 from tdro.settings import MERGE_SEARCH, EncoderSettings
 from tdro.tasks.training import LARGEST_HOLDOUT
@@ -31,6 +32,7 @@ class Drawn:
     Attributes:
         glances: What was seen of each task, by name, as far as ``max_rows`` goes.
         exact: Whether all rows were counted.
+        unseen: Names of benchmarks whose documents cannot be counted before they are read.
     """
 
     def __init__(
@@ -44,6 +46,12 @@ class Drawn:
         self.glances = {one.name: one.limited(recipe.max_rows) for one in glances}
         self.exact = all(one.exact for one in self.glances.values())
         self._recipe = recipe
+        self.unseen = [
+            source.name
+            for entry in recipe.benchmarks
+            for source in outside_sources(entry)
+            if source.glimpse is None
+        ]
         self._benchmarks = benchmarks
         self._local = local
         self._trained = [name for name in self.glances if name not in recipe.exclude_tasks]

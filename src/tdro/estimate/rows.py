@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tdro.errors import InputError
-from tdro.evaluation.benchmark import Benchmark
+from tdro.evaluation.benchmark import read_documents
+from tdro.recipe import BenchmarkEntry
+from tdro.run.evaluation import outside_sources
 from tdro.tasks.layouts import Row
 from tdro.tasks.parts import files_of
 from tdro.tasks.rows import read_rows
@@ -18,8 +20,6 @@ from tdro.tasks.task import Task, TaskSource
 from tdro.tasks.training import texts
 
 _HEAD = 5000
-# Files of which the share that was read can be told; rows of others are counted to the end.
-_SHARED_OUT = (".jsonl", ".jsonl.gz", ".parquet")
 _SAMPLED = 300
 # Negatives of a row whose lengths are looked at.
 _NEGATIVES = 2
@@ -66,6 +66,10 @@ class TaskGlance:
         return replace(self, rows=most, passages=max(1, self.passages * most // self.rows))
 
 
+class NotHereError(InputError):
+    """A task lies on the hub, and was not fetched to look at it."""
+
+
 def glance_at(source: TaskSource, prepared: Path | None = None) -> TaskGlance:
     """Looks at a task.
 
@@ -73,14 +77,20 @@ def glance_at(source: TaskSource, prepared: Path | None = None) -> TaskGlance:
         source: The task.
         prepared: Its folder where it has been prepared; rows are then known and sampled from all
             of it, else the first 5000 rows are read and their number is told from their share of
-            the file.
+            the files.
 
     Raises:
-        InputError: The file cannot be read, or none of the rows read can be used.
+        InputError: The task cannot be read, or none of the rows read can be used.
+        NotHereError: It is a dataset of the hub that has not been prepared.
     """
     if prepared is not None:
         return _of_prepared(source, Task.open(prepared))
-    return _of_file(source).limited(source.max_rows)
+    if source.path is None:
+        raise NotHereError(
+            f"The task {source.name!r} is the dataset {source.place} of the hub, which is fetched "
+            "when a run prepares it: until then nothing is known of its rows."
+        )
+    return _of_files(source, source.path).limited(source.max_rows)
 
 
 def _of_prepared(source: TaskSource, task: Task) -> TaskGlance:
@@ -92,7 +102,7 @@ def _of_prepared(source: TaskSource, task: Task) -> TaskGlance:
     return TaskGlance(
         name=task.name,
         instruction=task.instruction,
-        size=_bytes(source),
+        size=_size(source),
         rows=len(task),
         passages=len(task.passages),
         exact=True,
@@ -109,26 +119,27 @@ def _in_order(task: Task, numbers: Sequence[int]) -> list[str]:
     return texts(task.passages, np.array(numbers, dtype=np.int64)) if numbers else []
 
 
-def _of_file(source: TaskSource) -> TaskGlance:
+def _of_files(source: TaskSource, path: Path) -> TaskGlance:
     rows: dict[str, Row] = {}
     passages: set[str] = set()
-    coming = read_rows(source)
-    read, dropped = list(islice(coming, _HEAD)), 0
-    for _, _, row in read:
+    stream = read_rows(source)
+    head, dropped = list(islice(stream, _HEAD)), 0
+    for _, _, row in head:
         if not isinstance(row, Row):
-            dropped += 1
+            dropped += not row.reason.by_choice
             continue
         rows.setdefault(row.query, row)
         passages.update(row.positives, row.negatives)
     if not rows:
         raise InputError(
-            f"None of the first {len(read)} rows of {source.place} can be used: "
-            f"`tdro tasks check` tells why."
+            f"None of the first {len(head)} rows of {path} can be used: "
+            f"`tdro tasks check {path}` tells why."
         )
-    if source.path is not None and source.path.name.endswith(_SHARED_OUT):
-        share = _share(source.path, read[-1][1])
-    else:
-        share = len(read) / (len(read) + sum(1 for _ in coming))
+    rest = next(stream, None)
+    share = 1.0
+    if rest is not None:
+        told = _share(path, *head[-1][:2])
+        share = told or len(head) / (len(head) + 1 + sum(1 for _ in stream))
     kept = list(rows.values())
     generator = np.random.default_rng(0)
     sample = [kept[place] for place in np.sort(generator.permutation(len(kept))[:_SAMPLED])]
@@ -138,10 +149,10 @@ def _of_file(source: TaskSource) -> TaskGlance:
     return TaskGlance(
         name=source.name,
         instruction=source.instruction,
-        size=_bytes(source),
+        size=_size(source),
         rows=round(len(rows) / share),
         passages=round(len(passages) / share),
-        exact=share == 1,
+        exact=rest is None,
         negatives=min(float(np.mean(given)), len(passages) / share - 1),
         without_negatives=any(not row.negatives for row in kept),
         dropped=dropped,
@@ -152,21 +163,31 @@ def _of_file(source: TaskSource) -> TaskGlance:
     )
 
 
-def _bytes(source: TaskSource) -> int:
-    """Returns the size of a task's files; nothing for one of the hub."""
-    if source.path is None:
-        return 0
-    return sum(file.stat().st_size for file in files_of(source.path))
+def _size(source: TaskSource) -> int:
+    return sum(file.stat().st_size for file in files_of(source.path)) if source.path else 0
 
 
-def _share(path: Path, last: int) -> float:
+def _share(path: Path, place: str, last: int) -> float | None:
+    """Returns which share of a task's files ends with a line or row of one of them.
+
+    None where the files do not tell it but by being read: archives and saved datasets.
+    """
+    files = files_of(path)
+    names = [str(file) for file in files]
+    if place not in names or not place.endswith((".jsonl", ".jsonl.gz", ".parquet")):
+        return None
+    sizes = [file.stat().st_size for file in files]
+    now = names.index(place)
+    # Of one whose name comes later nothing has been read.
+    return (sum(sizes[:now]) + sizes[now] * _share_of(files[now], last)) / sum(sizes)
+
+
+def _share_of(path: Path, last: int) -> float:
     """Returns which share of a file its first lines are (its first rows for parquet)."""
     if path.suffix == ".parquet":
         return float(last / pq.ParquetFile(path).metadata.num_rows)
     with path.open("rb") as raw, gzip.open(raw) if path.suffix == ".gz" else raw as lines:
         read = sum(len(line) for line in islice(lines, last))
-        if not any(line.strip() for line in lines.readlines(1)):
-            return 1.0
         # Of a packed file, to within a buffer, what has been unpacked so far.
         return min(1.0, (raw.tell() if path.suffix == ".gz" else read) / path.stat().st_size)
 
@@ -180,6 +201,7 @@ class BenchmarkGlance:
         instruction: What a query of it asks for.
         queries: Its judged queries.
         documents: Number of its documents.
+        exact: Whether they were counted to the end.
         sample: Texts of some documents.
     """
 
@@ -187,15 +209,37 @@ class BenchmarkGlance:
     instruction: str
     queries: Sequence[str]
     documents: int
+    exact: bool
     sample: Sequence[str]
 
 
-def glance_at_benchmark(benchmark: Benchmark) -> BenchmarkGlance:
-    """Looks at a benchmark: its queries and the first of its documents."""
-    return BenchmarkGlance(
-        name=benchmark.name,
-        instruction=benchmark.instruction,
-        queries=list(benchmark.queries.values()),
-        documents=len(benchmark.documents),
-        sample=benchmark.documents[:_SAMPLED]["text"],
-    )
+def glance_at_benchmarks(entry: BenchmarkEntry) -> list[BenchmarkGlance]:
+    """Looks at the benchmarks of an entry: their judgements and queries, their first documents.
+
+    Those whose layout does not have them in files of their own are left out.
+
+    Raises:
+        InputError: A file is missing or broken.
+    """
+    found = []
+    for source in outside_sources(entry):
+        if source.glimpse is None:
+            continue
+        seen = source.glimpse()
+        documents = list(islice(read_documents(seen.corpus), _HEAD + 1))
+        if not documents:
+            raise InputError(f"{seen.corpus} holds no documents.")
+        exact = len(documents) <= _HEAD
+        head = documents[:_HEAD]
+        share = 1.0 if exact else _share_of(seen.corpus, head[-1][1])
+        found.append(
+            BenchmarkGlance(
+                name=entry.name or source.name,
+                instruction=seen.instruction if entry.instruction is None else entry.instruction,
+                queries=seen.queries,
+                documents=round(len(head) / share),
+                exact=exact,
+                sample=[text for *_, text in head[:_SAMPLED]],
+            )
+        )
+    return found

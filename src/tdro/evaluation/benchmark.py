@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from datasets import Dataset
@@ -87,24 +88,66 @@ def load_benchmark(
         InputError: A file is missing, broken or empty, an id is repeated, or a judgement names an
             unknown query or document; the sentence names the file and the line.
     """
+    found = read_judged(directory, split=split)
+    documents = map_corpus(directory, cache)
+    found.judgements.check(documents, "corpus.jsonl")
+    return Benchmark(
+        name=found.name if name is None else name,
+        instruction=found.instruction if instruction is None else instruction,
+        group=found.group if group is None else group,
+        queries=found.queries,
+        documents=documents,
+        qrels=found.judgements.qrels,
+        excluded={} if own_ids else {query: frozenset([query]) for query in found.queries},
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a benchmark holds beside its documents.
+
+    Attributes:
+        name: Its name.
+        instruction: What a query asks for; may be empty.
+        group: One of :data:`tdro.evaluation.scores.GROUPS`.
+        queries: Text of each judged query by its id, in the order of the queries file.
+        judgements: The judgements.
+        corpus: The file of the documents.
+    """
+
+    name: str
+    instruction: str
+    group: str
+    queries: dict[str, str]
+    judgements: Judgements
+    corpus: Path
+
+
+def read_judged(directory: Path, *, split: str = "test") -> Judged:
+    """Reads all of a benchmark but its corpus, whose file has to be there.
+
+    Args:
+        directory: The folder of the benchmark.
+        split: Which judgements: ``qrels/SPLIT.tsv``.
+
+    Raises:
+        InputError: A file is missing or broken, an id is repeated, or a judgement names an unknown
+            query; the sentence names the file and the line.
+    """
     if not directory.is_dir():
         raise InputError(f"The benchmark folder {directory} does not exist.")
     details = _read_details(directory / DETAILS_FILE)
     judgements = _read_qrels(directory, split)
     source = _needed(directory, "queries.jsonl")
     records = ((source, number, record) for number, record in json_lines(source))
-    texts = read_queries(records, "_id", "text")
-    queries = judgements.judged(texts, "queries.jsonl")
-    documents = map_corpus(directory, cache)
-    judgements.check(documents, "corpus.jsonl")
-    return Benchmark(
-        name=details.get("name", directory.resolve().name) if name is None else name,
-        instruction=details.get("instruction", "") if instruction is None else instruction,
-        group=details.get("group", "external") if group is None else group,
+    queries = judgements.judged(read_queries(records, "_id", "text"), "queries.jsonl")
+    return Judged(
+        name=details.get("name", directory.resolve().name),
+        instruction=details.get("instruction", ""),
+        group=details.get("group", "external"),
         queries=queries,
-        documents=documents,
-        qrels=judgements.qrels,
-        excluded={} if own_ids else {query: frozenset([query]) for query in queries},
+        judgements=judgements,
+        corpus=_needed(directory, "corpus.jsonl"),
     )
 
 
@@ -116,13 +159,19 @@ def map_corpus(directory: Path, cache: Path | None) -> Dataset:
     """
     path = _needed(directory, "corpus.jsonl")
 
-    def documents() -> Iterator[Document]:
-        for number, record in json_lines(path):
-            text = text_of(record, "text", path, number)
-            name = identifier(record.get("_id"), path, number, "_id")
-            yield path, number, name, passage(record.get("title"), text)
+    return map_documents([path], partial(read_documents, path), cache)
 
-    return map_documents([path], documents, cache)
+
+def read_documents(corpus: Path) -> Iterator[Document]:
+    """Reads the documents of a ``corpus.jsonl[.gz]`` one by one.
+
+    Raises:
+        InputError: A document is broken or has no id.
+    """
+    for number, record in json_lines(corpus):
+        text = text_of(record, "text", corpus, number)
+        name = identifier(record.get("_id"), corpus, number, "_id")
+        yield corpus, number, name, passage(record.get("title"), text)
 
 
 def write_benchmark(

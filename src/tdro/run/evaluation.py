@@ -15,7 +15,6 @@ from tdro.evaluation.loaders.find import find_sources, read_once
 from tdro.evaluation.loaders.source import Choice, Source
 from tdro.evaluation.scores import SCORES_FILE, check_metrics
 from tdro.files import content_digest, digest, file_name
-from tdro.processes import Processes
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
@@ -49,12 +48,7 @@ def outside_judges(context: Context) -> list[Judge]:
             metric is unknown.
     """
     check_metrics(context.recipe.metrics)
-    cache, processes = context.shared.root / _CORPORA_FOLDER, context.directory.processes
-    judges = [
-        judge
-        for entry in context.recipe.benchmarks
-        for judge in read_outside(entry, cache, processes)
-    ]
+    judges = [judge for entry in context.recipe.benchmarks for judge in _outside(context, entry)]
     names = [item.name for item in (*context.tasks, *context.excluded) if len(item.held_out)]
     names += [item.benchmark.name for item in judges]
     if not names:
@@ -91,6 +85,38 @@ def complete_holdouts(context: Context) -> list[tuple[Path, list[TrainingTask]]]
 def holdout_identity(at: Path, item: TrainingTask) -> dict[str, Any]:
     """Returns what the scores on a task's hold-out are kept under."""
     return {"holdouts": fingerprint_of(at), "name": item.name}
+
+
+def outside_sources(entry: BenchmarkEntry) -> list[Source]:
+    """Returns the benchmarks of an entry of the recipe, not read yet.
+
+    Raises:
+        InputError: Its folder has no known layout, or one name is given to several.
+    """
+    sources = find_sources([entry.path], Choice(entry.languages, entry.split), entry.only)
+    if entry.name is not None and len(sources) > 1:
+        raise InputError(
+            f"The benchmarks of {entry.path} are {len(sources)} and cannot all be named "
+            f"{entry.name!r}: leave the name out."
+        )
+    return sources
+
+
+def outside_identity(
+    entry: BenchmarkEntry, source: Source, instruction: str, digests: dict[Path, str]
+) -> dict[str, Any]:
+    """Returns what the scores on an outside benchmark are kept under.
+
+    Args:
+        entry: The entry of the recipe.
+        source: The benchmark.
+        instruction: What its queries ask for.
+        digests: What files hold that were read before; those of this benchmark are added.
+    """
+    for path in source.files:
+        digests[path] = digests.get(path) or content_digest(path)
+    files = {path.relative_to(entry.path).as_posix(): digests[path] for path in source.files}
+    return {"files": digest(files), "instruction": instruction} | _told(source)
 
 
 def complete_scores(context: Context, stage: Stage) -> pa.Table:
@@ -170,34 +196,15 @@ def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Pat
     return context.directory.complete(Stage(label, place, inputs, work))
 
 
-def read_outside(entry: BenchmarkEntry, cache: Path | None, processes: Processes) -> list[Judge]:
-    """Reads the outside benchmarks of a recipe's entry.
-
-    Args:
-        entry: The entry.
-        cache: Folder that keeps their documents, memory-mapped; without it, a temporary one.
-        processes: The first of them alone writes there.
-
-    Raises:
-        InputError: One cannot be read, or several are given one name.
-    """
-    sources = find_sources([entry.path], Choice(entry.languages, entry.split), entry.only)
-    if entry.name is not None and len(sources) > 1:
-        raise InputError(
-            f"The benchmarks of {entry.path} are {len(sources)} and cannot all be named "
-            f"{entry.name!r}: leave the name out."
-        )
+def _outside(context: Context, entry: BenchmarkEntry) -> list[Judge]:
+    cache = context.shared.root / _CORPORA_FOLDER
     judges = []
-    contents: dict[Path, str] = {}
-    for source in sources:
-        for path in source.files:
-            contents[path] = contents.get(path) or content_digest(path)
-        found = read_once(source, cache, processes)
+    digests: dict[Path, str] = {}
+    for source in outside_sources(entry):
+        found = read_once(source, cache, context.directory.processes)
         instruction = found.instruction if entry.instruction is None else entry.instruction
         benchmark = replace(found, name=entry.name or found.name, instruction=instruction)
-        files = {path.relative_to(entry.path).as_posix(): contents[path] for path in source.files}
-        identity = {"files": digest(files), "instruction": benchmark.instruction}
-        judges.append(Judge(benchmark, identity | _told(source)))
+        judges.append(Judge(benchmark, outside_identity(entry, source, instruction, digests)))
     return judges
 
 

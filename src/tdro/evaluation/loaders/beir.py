@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tdro.evaluation.benchmark import DETAILS_FILE, Benchmark, load_benchmark
-from tdro.evaluation.loaders.source import Choice, Source
+from tdro.evaluation.benchmark import DETAILS_FILE, Benchmark, load_benchmark, read_judged
+from tdro.evaluation.loaders.source import Choice, Glimpse, Source
 from tdro.evaluation.reading import either
 from tdro.files import read_json
 
@@ -44,5 +44,9 @@ def source(folder: Path, name: str, choice: Choice) -> Source:
     def read(cache: Path | None) -> Benchmark:
         return load_benchmark(folder, name=name, cache=cache, split=split, own_ids=own_ids)
 
+    def glimpse() -> Glimpse:
+        found = read_judged(folder, split=split)
+        return Glimpse(list(found.queries.values()), found.instruction, found.corpus)
+
     files = tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
-    return Source(name, files, read, tuple(traits))
+    return Source(name, files, read, tuple(traits), glimpse=glimpse)

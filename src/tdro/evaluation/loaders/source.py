@@ -26,6 +26,21 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Glimpse:
+    """What a benchmark is beside its documents.
+
+    Attributes:
+        queries: Texts of the judged queries.
+        instruction: What they ask for; may be empty.
+        corpus: The JSONL file of the documents.
+    """
+
+    queries: list[str]
+    instruction: str
+    corpus: Path
+
+
+@dataclass(frozen=True)
 class Source:
     """A benchmark that can be read.
 
@@ -36,6 +51,7 @@ class Source:
             as long as the process.
         traits: What beside the files its scores depend on, where that is not the usual.
         language: The language, where the collection has several.
+        glimpse: Reads all but the documents; None where the layout does not have them in a file.
     """
 
     name: str
@@ -43,6 +59,7 @@ class Source:
     read: Callable[[Path | None], Benchmark]
     traits: tuple[str, ...] = ()
     language: str | None = None
+    glimpse: Callable[[], Glimpse] | None = None
 
 
 class Loader(Protocol):
