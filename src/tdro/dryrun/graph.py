@@ -24,6 +24,7 @@ from tdro.run.evaluation import (
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
 from tdro.run.outline import Planned, outline, retriever_name
+from tdro.run.overlap import overlap_stages
 from tdro.stages import (
     INPUTS_FILE,
     MANIFEST_FILE,
@@ -119,6 +120,8 @@ class _Walk:
         if len(prepared) == len(self.sources):
             self.waits.clear()
             context = open_context(self.recipe, self.directory, prepared=prepared)
+            for stage in overlap_stages(context, self._outside if self.recipe.retrievers else ()):
+                self.directory.complete(stage)
             self._learn(context)
             if self.recipe.retrievers:
                 complete_holdouts(context)

@@ -17,6 +17,7 @@ from tdro.settings import (
 
 Kind = Literal[
     "task",
+    "overlaps",
     "encoder",
     "training",
     "plan",
@@ -72,6 +73,9 @@ def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
         Planned("task", f"task {name}", f"tasks/{file_name(name)}", task=name) for name in names
     ]
     trained = [name for name in names if name not in recipe.exclude_tasks]
+    found.append(Planned("overlaps", "overlaps of tasks", "overlaps/tasks"))
+    if recipe.retrievers and recipe.benchmarks:
+        found.append(Planned("overlaps", "overlaps with benchmarks", "overlaps/benchmarks"))
     if recipe.needs_learning:
         found += _learning(recipe, trained)
     for entry in recipe.retrievers:

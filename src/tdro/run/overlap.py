@@ -23,6 +23,7 @@ MOSTLY = 0.5
 """A task with more than this share of its queries in another is said to lie in it."""
 
 _MOST_WARNINGS = 10
+_AMONG_TASKS, _WITH_BENCHMARKS = "overlaps/tasks", "overlaps/benchmarks"
 
 _Line = dict[str, Any]
 
@@ -37,25 +38,35 @@ def warn_of_overlaps(context: Context, outside: Sequence[Judge]) -> None:
         context: The recipe at work.
         outside: The benchmarks, without hold-outs of the tasks.
     """
-    inputs = dict(context.identity)
+    for stage in overlap_stages(context, outside):
+        _warn(context, stage, _of_benchmark if stage.directory == _WITH_BENCHMARKS else _of_task)
+
+
+def overlap_stages(context: Context, outside: Sequence[Judge]) -> list[Stage]:
+    """Returns the stages that compare tasks with each other and, where there are any, benchmarks.
+
+    Args:
+        context: The recipe at work.
+        outside: The benchmarks, without hold-outs of the tasks.
+    """
     among_tasks = Stage(
         "overlaps of tasks",
-        "overlaps/tasks",
-        inputs,
+        _AMONG_TASKS,
+        dict(context.identity),
         lambda directory, tick: _kept(directory, _tasks_in_tasks(context.tasks, tick)),
     )
-    _warn(context, among_tasks, _of_task)
-    if outside:
-        benchmarks = {item.benchmark.name: item.identity for item in outside}
-        with_benchmarks = Stage(
-            "overlaps with benchmarks",
-            "overlaps/benchmarks",
-            {**inputs, "benchmarks": benchmarks},
-            lambda directory, tick: _kept(
-                directory, _benchmarks_in_tasks(context.tasks, outside, tick)
-            ),
-        )
-        _warn(context, with_benchmarks, _of_benchmark)
+    if not outside:
+        return [among_tasks]
+    benchmarks = {item.benchmark.name: item.identity for item in outside}
+    with_benchmarks = Stage(
+        "overlaps with benchmarks",
+        _WITH_BENCHMARKS,
+        {**context.identity, "benchmarks": benchmarks},
+        lambda directory, tick: _kept(
+            directory, _benchmarks_in_tasks(context.tasks, outside, tick)
+        ),
+    )
+    return [among_tasks, with_benchmarks]
 
 
 def _kept(directory: Path, found: list[_Line]) -> dict[str, Any]:
