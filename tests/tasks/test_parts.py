@@ -106,6 +106,7 @@ def test_a_cut_archive_names_file_and_line(tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"no archive", "cannot be read as a tar"), (gzip.compress(b"x"), "cannot be read as a tar")],
+    ids=["text", "gzip"],
 )
 def test_what_is_no_archive(tmp_path, content, words):
     (tmp_path / "a.tar.gz").write_bytes(content)
