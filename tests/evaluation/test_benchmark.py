@@ -8,6 +8,7 @@ import pytest
 
 from tdro.errors import InputError
 from tdro.evaluation.benchmark import load_benchmark, write_benchmark
+from tdro.evaluation.scores import score
 
 
 def test_beir_layout(folder):
@@ -125,8 +126,8 @@ HEADER = "query-id\tcorpus-id\tscore\n"
         ("qrels/test.tsv", HEADER, "holds no judgements"),
         ("qrels/test.tsv", HEADER + "q1\td1\n", r"test\.tsv:2 must be"),
         ("qrels/test.tsv", HEADER + "q1\td1\t0.5\n", r"test\.tsv:2 must be"),
-        ("qrels/test.tsv", HEADER + "q1\td1\t1\nq9\td1\t1\n", r"test\.tsv:3 .* query 'q9'"),
-        ("qrels/test.tsv", HEADER + "q1\td1\t1\nq1\tx\t1\n", r"test\.tsv:3 .* document 'x'"),
+        ("qrels/test.tsv", HEADER + "q8\td1\t1\nq9\td1\t1\n", r"tsv:2 .* query 'q8'.* nor is any"),
+        ("qrels/test.tsv", HEADER + "q1\ty\t1\nq1\tx\t1\n", r"tsv:2 .* document 'y'.* nor is any"),
         ("qrels/test.tsv", HEADER + "q1\td1\t1\nq1\td1\t2\n", r"test\.tsv:3 .* than line 2"),
         ("benchmark.json", "[]", r"benchmark\.json must be a JSON object"),
         ("benchmark.json", '{"nmae": "x"}', r"benchmark\.json must be a JSON object"),
@@ -142,6 +143,20 @@ def test_each_fault_is_one_sentence(folder, file, content, message):
         path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_benchmark(folder)
+
+
+def test_what_is_judged_and_not_there_is_told_and_counts_as_elsewhere(folder):
+    (folder / "qrels/test.tsv").write_text(
+        HEADER + "q1\td1\t1\nq1\tgone\t1\nq9\td1\t1\nq9\td2\t1\n", encoding="utf-8"
+    )
+    found = load_benchmark(folder)
+    query, document = found.warnings
+    assert "test.tsv:4 judges the query 'q9', which is not in queries.jsonl: 1 of 2" in query
+    assert "test.tsv:3 judges the document 'gone', which is not in corpus.jsonl: 1 of 2" in document
+    assert found.qrels == {"q1": {"d1": 1, "gone": 1}}
+    assert list(found.queries) == ["q1"]
+    # The document is one that should have been found: a perfect ranking misses half.
+    assert score(found, {"q1": {"d1": 1.0}}, ["R@10"]) == {"q1": {"R@10": 0.5}}
 
 
 def test_broken_gzip(folder):

@@ -71,6 +71,13 @@ def test_the_same_command_goes_on_and_judges_what_has_changed(evaluate, tmp_path
     assert all(path.stat().st_mtime_ns != stamp for path, stamp in stamps.items())
 
 
+def test_a_judged_document_that_is_not_there_is_told_and_no_error(evaluate, tmp_path):
+    published.beir(tmp_path / "b", test=[("q1", "d1", 1), ("q1", "d9", 1)])
+    code, shown, errors = evaluate("-b", tmp_path / "b")
+    assert code == 0, errors
+    assert "document 'd9', which is not in corpus.jsonl" in " ".join(shown.split())
+
+
 def test_without_an_output_nothing_is_left(evaluate, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     published.beir(tmp_path / "b")

@@ -231,9 +231,9 @@ def faults(kind):
         "nanobeir unknown": (
             published.nanobeir,
             lambda at: write_rows(
-                at / "qrels" / SHARD, **{"query-id": ["q1", "q1"], "corpus-id": ["d1", "d9"]}
+                at / "qrels" / SHARD, **{"query-id": ["q1", "q1"], "corpus-id": ["d9", "d8"]}
             ),
-            r"qrels/train.*parquet, row 2 judges the document 'd9', which is not in the corpus",
+            r"qrels/train.*parquet, row 1 judges the document 'd9', which is not in the corpus",
         ),
         "nanobeir null": (
             published.nanobeir,

@@ -50,6 +50,7 @@ class Benchmark:
             where answers judge.
         excluded: Documents that are taken out of the ranking of a query, by query id.
         answers: By query id, what a relevant document says; empty where ``qrels`` judge.
+        warnings: Sentences on what should make one doubt its scores.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Benchmark:
     qrels: dict[str, dict[str, int]]
     excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
     answers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 def load_benchmark(
@@ -85,8 +87,8 @@ def load_benchmark(
         own_ids: Whether a document with the id of the query may be found for it.
 
     Raises:
-        InputError: A file is missing, broken or empty, an id is repeated, or a judgement names an
-            unknown query or document; the sentence names the file and the line.
+        InputError: A file is missing, broken or empty, an id is repeated, or all judgements name
+            unknown queries or documents; the sentence names the file and the line.
     """
     found = read_judged(directory, split=split)
     documents = map_corpus(directory, cache)
@@ -99,6 +101,7 @@ def load_benchmark(
         documents=documents,
         qrels=found.judgements.qrels,
         excluded={} if own_ids else {query: frozenset([query]) for query in found.queries},
+        warnings=tuple(found.judgements.warnings),
     )
 
 
@@ -131,8 +134,8 @@ def read_judged(directory: Path, *, split: str = "test") -> Judged:
         split: Which judgements: ``qrels/SPLIT.tsv``.
 
     Raises:
-        InputError: A file is missing or broken, an id is repeated, or a judgement names an unknown
-            query; the sentence names the file and the line.
+        InputError: A file is missing or broken, an id is repeated, or all judgements name unknown
+            queries; the sentence names the file and the line.
     """
     if not directory.is_dir():
         raise InputError(f"The benchmark folder {directory} does not exist.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base import BaseModel
@@ -80,6 +81,8 @@ def evaluate_model(name_or_path: str, asked: Asked, console: Console) -> None:
         console = processes.speaking(console)
         cache = None if asked.output is None else Path(place) / _CORPORA_FOLDER
         benchmarks = [read_once(source, cache, processes) for source in sources]
+        for warning in (text for benchmark in benchmarks for text in benchmark.warnings):
+            console.print(f"[yellow]warning: {escape(warning)}[/yellow]", highlight=False)
         model = load_model(name_or_path)
         identity = processes.once(partial(model_identity, name_or_path, model))
         name = Path(name_or_path).resolve().name

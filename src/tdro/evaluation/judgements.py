@@ -13,12 +13,18 @@ from tdro.evaluation.reading import place
 class Judgements:
     """Collects judgements and checks them against queries and documents.
 
+    Some that name what is not there are no error, since published benchmarks have them (ArguAna).
+    They are treated as BEIR and mteb do: a query that is not there does not count, and a document
+    that is not there is a relevant one that no retriever finds.
+
     Attributes:
         qrels: Relevance of each judged document by its id, by query id.
+        warnings: A sentence for each kind of judgement that names what is not there.
     """
 
     def __init__(self) -> None:
         self.qrels: dict[str, dict[str, int]] = {}
+        self.warnings: list[str] = []
         self._places: dict[tuple[str, str], tuple[Path, int]] = {}
 
     def add(self, path: Path, number: int, query: str, document: str, relevance: int) -> None:
@@ -38,38 +44,50 @@ class Judgements:
         self._places.setdefault((query, document), (path, number))
 
     def judged(self, queries: Mapping[str, str], file: str) -> dict[str, str]:
-        """Returns the queries that are judged, in their order.
+        """Returns the queries that are judged, in their order; forgets judgements of others.
 
         Args:
             queries: All queries by their id.
             file: What the file of the queries is called in a sentence.
 
         Raises:
-            InputError: A judgement names an unknown query.
+            InputError: None of the judged queries is there.
         """
-        for (query, _), where in self._places.items():
-            if query not in queries:
-                raise _unknown(where, "query", query, file)
+        unknown = [pair for pair in self._places if pair[0] not in queries]
+        if unknown:
+            count = len({query for query, _ in unknown})
+            text = self._told(unknown, 0, "query", file)
+            if count == len(self.qrels):
+                raise InputError(f"{text}, nor is any other judged query.")
+            self.warnings.append(
+                f"{text}: {count} of {len(self.qrels)} judged queries do not count."
+            )
+        self.qrels = {query: found for query, found in self.qrels.items() if query in queries}
+        self._places = {pair: at for pair, at in self._places.items() if pair[0] in queries}
         return {query: text for query, text in queries.items() if query in self.qrels}
 
     def check(self, documents: Dataset, file: str) -> None:
-        """Checks that every judged document is in the corpus.
+        """Warns of judged documents that are not in the corpus.
 
         Args:
             documents: The corpus.
             file: What its file is called in a sentence.
 
         Raises:
-            InputError: A judgement names an unknown document.
+            InputError: None of the judged documents is there.
         """
-        there = rows_of(documents, (document for _, document in self._places))
-        for (_, document), where in self._places.items():
-            if document not in there:
-                raise _unknown(where, "document", document, file)
+        named = {document for _, document in self._places}
+        there = rows_of(documents, named)
+        unknown = [pair for pair in self._places if pair[1] not in there]
+        if not unknown:
+            return
+        text = self._told(unknown, 1, "document", file)
+        if not there:
+            raise InputError(f"{text}, nor is any other judged document.")
+        self.warnings.append(
+            f"{text}: {len(named) - len(there)} of {len(named)} judged documents cannot be found."
+        )
 
-
-def _unknown(where: tuple[Path, int], kind: str, identifier: str, file: str) -> InputError:
-    return InputError(
-        f"{place(*where)} judges the {kind} {identifier!r}, "
-        f"which is not in {file}: add it there or remove the line."
-    )
+    def _told(self, pairs: list[tuple[str, str]], part: int, kind: str, file: str) -> str:
+        where = place(*self._places[pairs[0]])
+        return f"{where} judges the {kind} {pairs[0][part]!r}, which is not in {file}"

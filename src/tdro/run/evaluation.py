@@ -202,6 +202,8 @@ def _outside(context: Context, entry: BenchmarkEntry) -> list[Judge]:
     digests: dict[Path, str] = {}
     for source in outside_sources(entry):
         found = read_once(source, cache, context.directory.processes)
+        for warning in found.warnings:
+            context.directory.warn(warning)
         instruction = found.instruction if entry.instruction is None else entry.instruction
         benchmark = replace(found, name=entry.name or found.name, instruction=instruction)
         judges.append(Judge(benchmark, outside_identity(entry, source, instruction, digests)))

@@ -95,6 +95,7 @@ class _Domain:
             documents,
             judgements.qrels,
             excluded={query: excluded[query] for query in queries if excluded[query]},
+            warnings=tuple(judgements.warnings),
         )
 
     def _documents(self) -> Iterator[Document]:

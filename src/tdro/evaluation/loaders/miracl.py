@@ -86,7 +86,13 @@ class _Language:
         documents = map_documents(self.shards, self._documents, cache, key="docid")
         judgements.check(documents, self.shards[0].parent.name)
         return Benchmark(
-            self.name, QUESTION_INSTRUCTION, "external", queries, documents, judgements.qrels
+            self.name,
+            QUESTION_INSTRUCTION,
+            "external",
+            queries,
+            documents,
+            judgements.qrels,
+            warnings=tuple(judgements.warnings),
         )
 
     def _judgements(self) -> Judgements:

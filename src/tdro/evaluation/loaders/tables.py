@@ -48,15 +48,23 @@ class Tables:
         """Reads the benchmark.
 
         Raises:
-            InputError: A file is broken, a column is missing, an id is repeated, or a judgement
-                names an unknown query or document.
+            InputError: A file is broken, a column is missing, an id is repeated, or all
+                judgements name unknown queries or documents.
         """
         judgements = self._judgements()
         texts = read_queries(_named(self.queries, ("text",)), "_id", "text")
         queries = judgements.judged(texts, "the queries")
         documents = map_documents(self.corpus, self._documents, cache)
         judgements.check(documents, "the corpus")
-        return Benchmark(self.name, "", "external", queries, documents, judgements.qrels)
+        return Benchmark(
+            self.name,
+            "",
+            "external",
+            queries,
+            documents,
+            judgements.qrels,
+            warnings=tuple(judgements.warnings),
+        )
 
     def _judgements(self) -> Judgements:
         query, document = self.judged
