@@ -139,8 +139,8 @@ def mine_negatives(
         Literal["top", "random"], typer.Option(help="The closest candidates, or any.")
     ] = "top",
     near: Annotated[
-        float, typer.Option(help="Similarity from which a text equals a positive.")
-    ] = 0.9,
+        float, typer.Option(help="Jaccard similarity from which a text counts as a positive.")
+    ] = 0.8,
     append: Annotated[
         bool, typer.Option("--append/--replace", help="Keep the negatives that rows have.")
     ] = False,

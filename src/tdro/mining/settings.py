@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tdro.errors import InputError
 from tdro.tasks.convert import Format, LayoutName
+from tdro.tasks.duplicates import THRESHOLD
 
 Sampling = Literal["top", "random"]
 
@@ -51,7 +52,7 @@ class MiningSettings:
     max_score: float | None = None
     judge_margin: float = 0.0
     sampling: Sampling = "top"
-    near: float = 0.9
+    near: float = THRESHOLD
     append: bool = False
     instructed: bool | None = None
     seed: int = 0

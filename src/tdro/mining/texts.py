@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tdro.errors import InputError
-from tdro.mining.near import plain
+from tdro.tasks.duplicates import normalise
 from tdro.tasks.lists import Lists
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, TaskReport, scan
 from tdro.tasks.task import TaskSource
@@ -72,7 +72,7 @@ def read_task(source: TaskSource, folder: Path, *, max_rows: int | None, strict:
         )
     groups = DistinctTexts()
     every = np.arange(len(queries))
-    group_of = np.array([groups.add(plain(query)) for query in select_texts(queries, every)])
+    group_of = np.array([groups.add(normalise(query)) for query in select_texts(queries, every)])
     own = scanned.own
     return TaskTexts(
         source.name,

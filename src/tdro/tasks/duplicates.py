@@ -61,7 +61,7 @@ def text_key(text: str) -> int:
     return _key(normalise(text))
 
 
-def shingles(words: Sequence[str]) -> list[str]:
+def pairs(words: Sequence[str]) -> list[str]:
     """Returns the pairs of neighbouring words, repeated ones too."""
     return [f"{first} {second}" for first, second in pairwise(words)]
 
@@ -73,7 +73,7 @@ def jaccard(first: Sequence[str], second: Sequence[str]) -> float:
         first: Words of a text.
         second: Words of the other.
     """
-    one, other = set(shingles(first)), set(shingles(second))
+    one, other = set(pairs(first)), set(pairs(second))
     either = len(one | other)
     return len(one & other) / either if either else 0.0
 
@@ -158,7 +158,7 @@ class TextIndex:
         return sorted(near, key=lambda match: (-match.similarity, match.number))
 
     def _sketches(self, lists: Sequence[Sequence[str]]) -> Any:
-        sets = [shingles(words) for words in lists]
+        sets = [pairs(words) for words in lists]
         return self._rensa.RMinHash.from_token_sets(sets, _PERMUTATIONS, _SEED)
 
 
