@@ -241,6 +241,8 @@ def test_tables_agree_and_runs_can_be_scored_elsewhere(finished):
     assert len(read_run(run_file)) == 10
     assert (output / "seed-0/holdouts_unseen/gamma/qrels/test.tsv").is_file()
     assert "curve-holdout" in (output / "report.html").read_text()
+    warnings = json.loads((output / "warnings.json").read_text())
+    assert len(set(warnings)) == len(warnings), "those of several seeds are told once"
 
 
 def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(recipe_file, finished):

@@ -333,6 +333,7 @@ def test_a_run_stops_learning_when_settled_and_says_what_it_saved(recipe_file, f
     assert facts == {"steps": 4, "rows": 32, "steps_saved": 2}
     assert "2 steps saved" in said
     assert "warning: The mixture" in said
+    assert any(text in said for text in json.loads((output / "warnings.json").read_text()))
 
 
 def test_an_unknown_tracker_is_told_before_anything_is_done(recipe_file, tmp_path):

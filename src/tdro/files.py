@@ -25,6 +25,8 @@ TRAINED_ROWS_FILE = "trained_rows.parquet"
 MODEL_FOLDER = "model"
 # And what the retrievers of a comparison cost.
 COSTS_FILE = "costs.parquet"
+# What should make one doubt the results of a run or a comparison, a sentence each.
+WARNINGS_FILE = "warnings.json"
 _LONGEST_FILE_NAME = 120
 
 

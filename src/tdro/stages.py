@@ -73,7 +73,7 @@ class RunDirectory:
         self.profile = profile
         self.shared = shared
         self._seen: set[tuple[str, str]] = set()
-        self._warned: set[str] = set()
+        self.warnings: list[str] = []
 
     def complete(self, stage: Stage) -> Path:
         """Returns the stage's finished directory, doing the work if it has to be done.
@@ -176,8 +176,8 @@ class RunDirectory:
 
     def warn(self, text: str) -> None:
         """Says once something that should make the reader doubt a result."""
-        if text not in self._warned:
-            self._warned.add(text)
+        if text not in self.warnings:
+            self.warnings.append(text)
             self._say(f"[yellow]warning: {escape(text)}[/yellow]")
 
     def _say(self, text: str) -> None:

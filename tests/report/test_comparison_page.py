@@ -48,6 +48,15 @@ def test_names_are_escaped_in_the_page(comparison):
     assert "learned <b>" in unescape(body)
 
 
+def test_warnings_are_counted_and_listed(comparison):
+    (comparison / "warnings.json").write_text('["first <b>", "second"]')
+    text = write_comparison(comparison)[1].read_text()
+    (comparison / "warnings.json").unlink()
+    assert "<summary>2 warnings</summary>" in text
+    assert "<li>first &lt;b&gt;</li>" in text
+    assert "warning</summary>" not in write_comparison(comparison)[1].read_text()
+
+
 def test_the_report_command_writes_it_again(comparison, capsys):
     path = comparison / "report.html"
     path.unlink(missing_ok=True)

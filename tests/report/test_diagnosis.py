@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from html import unescape
@@ -5,6 +6,7 @@ from html import unescape
 import pyarrow as pa
 import pytest
 
+from tdro.learning.diagnosis import diagnose
 from tdro.report import page
 from tdro.report.html import DASH
 from tdro.report.record import MixtureRecord, RunRecord, load_run
@@ -131,6 +133,16 @@ def test_warnings_are_listed_with_names_escaped(run_directory):
     assert "<img" not in html
     assert set(lines(html)) == {*HOSTILE, *PLAIN}
     assert "There is nothing to warn of" not in html
+
+
+def test_other_warnings_of_the_run_stand_at_the_top_and_those_of_learning_only_once(run_directory):
+    run = load_run(run_directory)
+    learning = diagnose(run.trajectory, run.reference_by_task).warnings
+    told = ["The training rows of task '<b>' hold the benchmark", *learning]
+    (run_directory / "warnings.json").write_text(json.dumps(told))
+    html = page.render(load_run(run_directory))
+    assert "<li>The training rows of task &#39;&lt;b&gt;&#39; hold the benchmark</li>" in html
+    assert html.count("The mixture is not settled") == 1
 
 
 @pytest.mark.parametrize(

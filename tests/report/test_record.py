@@ -85,6 +85,7 @@ def test_a_foreign_folder_is_refused(tmp_path):
         ),
         ("retrievers/r0/sampling.json", "{}", r"sampling\.json must .*'retriever'"),
         (BY_TASK, "PAR1", r"by_task\.parquet is not a whole Parquet file"),
+        ("warnings.json", '{"a": 1}', r"warnings\.json must be a JSON list of texts"),
         ("scores.parquet", "PAR1", r"scores\.parquet is not a whole Parquet file"),
         ("mixture/manifest.json", "{}", r"manifest\.json must .*'stage'"),
         ("mixture/manifest.json", '{"stage": "a", "seconds": "1"}', r"manifest\.json: .*'seconds'"),

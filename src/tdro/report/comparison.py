@@ -28,6 +28,7 @@ from tdro.files import COSTS_FILE, write_text
 from tdro.report.figures import COLORS, budget_figure
 from tdro.report.html import render_template, signed
 from tdro.report.page import REPORT_FILE
+from tdro.report.record import read_warnings
 
 _COST_COLUMNS = (
     "collections",
@@ -142,6 +143,7 @@ def _content(directory: Path, found: Compared, rows: Sequence[Row]) -> dict[str,
     return {
         "name": directory.resolve().name,
         "headline": headline(found),
+        "warnings": read_warnings(directory),
         "baseline": BASELINE,
         "metric": found.metric,
         "groups": [

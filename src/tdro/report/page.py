@@ -144,6 +144,10 @@ def _content(record: RunRecord) -> dict[str, Any]:
         "other_lines": len(lines.weights) - len(figures.highlighted(lines)) if lines else 0,
         "losses": losses,
         "diagnosis": diagnosis,
+        # Those of learning stand beside its figures.
+        "warnings": [
+            text for text in record.warnings if diagnosis is None or text not in diagnosis.warnings
+        ],
         "diagnosis_rows": _diagnosis_rows(record, diagnosis) if diagnosis else [],
         "sampling": _sampling_rows(record),
         "gaps": [(sampling.retriever, *_largest_gap(sampling)) for sampling in record.samplings],

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import KEY_COLUMNS
-from tdro.files import BY_TASK_FILE, read_json
+from tdro.files import BY_TASK_FILE, WARNINGS_FILE, read_json
 from tdro.learning.trajectory import STEP_COLUMNS
 
 MIXTURES = ("last", "mean", "ema")
@@ -79,6 +79,7 @@ class RunRecord:
         samplings: One for each trained retriever.
         scores: Table of scores (see :mod:`tdro.evaluation.scores`).
         stages: Finished stages in order of time.
+        warnings: What should make one doubt the results.
     """
 
     name: str
@@ -89,6 +90,7 @@ class RunRecord:
     samplings: tuple[Sampling, ...] = ()
     scores: pa.Table | None = None
     stages: tuple[Stage, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def mixture_names(self) -> list[str]:
@@ -128,6 +130,7 @@ def load_run(directory: Path) -> RunRecord:
         stages=tuple(
             sorted(map(_read_stage, _manifests(directory)), key=lambda stage: stage.finished)
         ),
+        warnings=read_warnings(directory),
     )
     if record == RunRecord(name=record.name):
         raise InputError(
@@ -135,6 +138,19 @@ def load_run(directory: Path) -> RunRecord:
             "scores.parquet or manifest.json."
         )
     return record
+
+
+def read_warnings(directory: Path) -> tuple[str, ...]:
+    """Returns what a run or a comparison warned of; nothing where it has not come to an end.
+
+    Raises:
+        InputError: The file is no list of sentences.
+    """
+    path = directory / WARNINGS_FILE
+    found = read_json(path) if path.is_file() else []
+    if not isinstance(found, list) or not all(isinstance(text, str) for text in found):
+        raise InputError(f"{path} must be a JSON list of texts.")
+    return tuple(found)
 
 
 def _manifests(directory: Path) -> Iterator[Path]:

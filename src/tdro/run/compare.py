@@ -20,8 +20,10 @@ from tdro.files import (
     MODEL_FOLDER,
     SAMPLING_FILE,
     TRAINED_ROWS_FILE,
+    WARNINGS_FILE,
     file_name,
     read_json,
+    write_json,
     write_table,
     write_text,
 )
@@ -116,28 +118,34 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
         processes.once(lambda: write_text(root / RECIPE_FILE, recipe.to_yaml()))
         scores: list[pa.Table] = []
         costs: list[dict[str, Any]] = []
+        warnings: dict[str, None] = {}
         for seed in recipe.compared_seeds:
-            found, spent = _one_seed(recipe, entries, root, seed, console, processes)
+            found, spent, told = _one_seed(recipe, entries, root, seed, console, processes)
             column = pa.array([seed] * len(found), pa.int64())
             scores.append(found.append_column("seed", column))
             costs += [{"seed": seed, **line} for line in spent]
+            warnings |= dict.fromkeys(told)
             # After each seed, so that a long comparison shows what it has.
-            write = partial(_write, root, scores, costs)
+            write = partial(_write, root, scores, costs, list(warnings))
             compared, page = processes.once(write)
         rows = comparison_rows([*compared.full, *compared.budgets])
         console.print(render_comparison(rows, compared.metric))
         for sentence in headline(compared):
             console.print(sentence, highlight=False, markup=False)
-        told = f"Tables and page: {page.parent}"
-        console.print(told, highlight=False, soft_wrap=True, markup=False)
+        place = f"Tables and page: {page.parent}"
+        console.print(place, highlight=False, soft_wrap=True, markup=False)
     return page
 
 
 def _write(
-    root: Path, scores: Sequence[pa.Table], costs: Sequence[dict[str, Any]]
+    root: Path,
+    scores: Sequence[pa.Table],
+    costs: Sequence[dict[str, Any]],
+    warnings: Sequence[str],
 ) -> tuple[Compared, Path]:
     write_table(root / SCORES_FILE, pa.concat_tables(scores))
     write_table(root / COSTS_FILE, pa.Table.from_pylist(costs))
+    write_json(root / WARNINGS_FILE, warnings)
     return write_comparison(root)
 
 
@@ -175,7 +183,7 @@ def _one_seed(
     seed: int,
     console: Console,
     processes: Processes,
-) -> tuple[pa.Table, list[dict[str, Any]]]:
+) -> tuple[pa.Table, list[dict[str, Any]], list[str]]:
     shared = RunDirectory(root, console, shared=True, processes=processes)
     console.rule(f"seed {seed}")
     with alone(root / f"seed-{seed}", processes):
@@ -193,7 +201,7 @@ def _one_seed(
             model, found = _trained_and_scored(context, entry, judges)
             scores.append(found)
             spent.append(_spent(context, entry, model))
-        return pa.concat_tables(scores), spent
+        return pa.concat_tables(scores), spent, context.directory.warnings
 
 
 def _trained_and_scored(

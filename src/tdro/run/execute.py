@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import SCORES_FILE, render_scores
-from tdro.files import locked, write_table, write_text
+from tdro.files import WARNINGS_FILE, locked, write_json, write_table, write_text
 from tdro.processes import Processes, joined
 from tdro.recipe import Recipe
 from tdro.report.page import write_report
@@ -54,6 +54,7 @@ def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = Fal
             warn_of_overlaps(context, ())
             learned = complete_mixture(context)
             console.print(mixture_table(mixture_named(context, "learned", learned)))
+        processes.once(lambda: write_json(root / WARNINGS_FILE, directory.warnings))
         report = processes.once(lambda: write_report(root))
         console.print(f"Report: {report}", highlight=False, soft_wrap=True)
     return report
