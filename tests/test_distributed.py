@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -131,6 +132,23 @@ def test_what_two_processes_left_one_finds_done(recipe_file, finished):
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert "to be done" not in ended.stdout
     assert "done before" in ended.stdout
+
+
+def test_accelerate_launches_the_same_run_with_our_configuration(recipe_file, finished, tmp_path):
+    config = Path(__file__).parents[1] / "configs/accelerate/ddp.yaml"
+    launcher = ["accelerate.commands.launch", "--config_file", str(config), "--num_processes=2"]
+    command = ["-m", "tdro", "run", str(recipe_file), "--output", str(tmp_path / "run")]
+    ended = subprocess.run(
+        [sys.executable, "-m", *launcher, *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=_ENVIRONMENT,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    by_torchrun, _ = finished[2]
+    for file in ("mixture/last.json", "scores.parquet"):
+        assert (tmp_path / "run" / file).read_bytes() == (by_torchrun / file).read_bytes()
 
 
 def test_the_same_model_gets_the_same_scores_from_two_processes(recipe_file, finished, tmp_path):

@@ -1,10 +1,34 @@
 """Models whose weights lie in parts over the processes: FSDP and DeepSpeed, by accelerate."""
 
 from collections.abc import Callable
+from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
+from transformers import Trainer
 
 from tdro.errors import InputError
+
+
+class ShardableTrainer(SentenceTransformerTrainer):
+    """The trainer of sentence-transformers, which FSDP2 can begin and go on with, too."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Accelerate gathers a model's last norm on its own, and looks for it among the direct
+        # children of a model without a base model. There it would take sentence-transformers'
+        # Normalize, which has no weights and no class that FSDP2 can extend.
+        model: Any = self.model
+        model.base_model_prefix = "0"
+
+    def _load_from_checkpoint(
+        self, resume_from_checkpoint: str, model: torch.nn.Module | None = None
+    ) -> None:
+        if model is None:
+            super()._load_from_checkpoint(resume_from_checkpoint)
+        else:
+            # Of parts that FSDP saved, which only the trainer below that one reads.
+            Trainer._load_from_checkpoint(self, resume_from_checkpoint, model)
 
 
 def is_sharded(trainer: SentenceTransformerTrainer) -> bool:

@@ -44,7 +44,7 @@ from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.sampling import BlockBatchSampler
 from tdro.settings import LearningSettings, TrainingSettings
-from tdro.sharded import whole_model
+from tdro.sharded import ShardableTrainer, whole_model
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
@@ -119,7 +119,7 @@ def train(
     )
     arguments.router_mapping = {"anchor": "query", "positive": "document"}
     arguments.router_mapping |= dict.fromkeys(_negative_names(settings.negatives), "document")
-    trainer = SentenceTransformerTrainer(
+    trainer = ShardableTrainer(
         model=model,
         args=arguments,
         train_dataset=DatasetDict(data),
