@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from transformers import Trainer
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from tdro.errors import InputError
 
@@ -48,6 +49,9 @@ def whole_model(
     if not is_sharded(trainer):
         return trainer.model
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    # With ZeRO-3 every model that is read from now on would be dealt out to the processes, this
+    # one, which only the first process reads, and those that score.
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
     if not trainer.is_world_process_zero():
         return trainer.model
     model = anew()

@@ -1,7 +1,7 @@
-"""``tdro`` as accelerate starts it, with FSDP on CPUs, too.
+"""``tdro`` as accelerate starts it, with FSDP and DeepSpeed on CPUs, too.
 
-Accelerate starts FSDP where there are accelerators only. PyTorch's own works on CPUs with gloo, so
-here the processes are said to have some.
+Accelerate starts them where there are accelerators only. PyTorch's FSDP2 and DeepSpeed themselves
+work on CPUs with gloo, so here the processes are said to have accelerators.
 """
 
 import os
@@ -19,7 +19,7 @@ def said_to_have_accelerators(self, *arguments, **options):
         self.distributed_type = DistributedType.MULTI_GPU
 
 
-if "ACCELERATE_USE_FSDP" in os.environ:
+if {"ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"} & set(os.environ):
     PartialState.__init__ = said_to_have_accelerators
 
 if __name__ == "__main__":
