@@ -4,6 +4,7 @@ from dataclasses import replace
 from html import unescape
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tdro.learning.diagnosis import diagnose
@@ -45,18 +46,27 @@ def trajectory(steps, **columns):
     )
 
 
-SETTLED = trajectory(
-    20,
-    weight=(0.25, 0.75),
-    weight_mean=(0.375, 0.625),
-    weight_ema=(0.3125, 0.6875),
-    proxy_loss=(2.0, 3.0),
-    reference_loss=(1.0, 1.5),
-    signal=(2.5, 4.5),
-    norm=(5.5, 5.5),
-    largest=(1.0, 2.7),
-    under_cut=(0.125, 0.25),
-    zero_loss=(0.0625, 0.375),
+def falling(table):
+    """The same with twice the proxy loss in the first third of the steps: the proxy learns."""
+    early = pc.less_equal(table["step"], 6)
+    losses = pc.if_else(early, pc.multiply(table["proxy_loss"], 2.0), table["proxy_loss"])
+    return table.set_column(table.column_names.index("proxy_loss"), "proxy_loss", losses)
+
+
+SETTLED = falling(
+    trajectory(
+        20,
+        weight=(0.25, 0.75),
+        weight_mean=(0.375, 0.625),
+        weight_ema=(0.3125, 0.6875),
+        proxy_loss=(2.0, 3.0),
+        reference_loss=(1.0, 1.5),
+        signal=(2.5, 4.5),
+        norm=(5.5, 5.5),
+        largest=(1.0, 2.7),
+        under_cut=(0.125, 0.25),
+        zero_loss=(0.0625, 0.375),
+    )
 )
 BY_TASK = pa.table(
     {

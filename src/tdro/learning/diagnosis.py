@@ -16,6 +16,9 @@ _SETTLED = 0.05
 _SHORT_WAY = 0.01
 # Under this movement a mixture is settled however short its way was.
 _AT_REST = 0.001
+# A proxy that has come less of its way to the reference than this, from the first third of the steps
+# to the last, is as good as untrained. Healthy ones come half of it.
+_LEAST_LEARNED = 0.1
 _DOMINANT = 0.2
 _FEWEST_STEPS = 10
 _MEMORISED = 0.5
@@ -104,7 +107,11 @@ def diagnose(table: pa.Table, by_task: pa.Table | None = None) -> Diagnosis:
     travelled = distance(ema[-1], uniform)
     warnings = [
         *_unsettled(steps, moved, travelled),
-        *(_unlearned(columns["proxy_loss"]) if steps >= _FEWEST_STEPS else ()),
+        *(
+            _unlearned(columns["proxy_loss"], columns["reference_loss"])
+            if steps >= _FEWEST_STEPS
+            else ()
+        ),
         *(_doubts(lines) if steps >= _FEWEST_STEPS else ()),
         *(_memorised(by_task) if by_task is not None else ()),
     ]
@@ -145,15 +152,16 @@ def _unsettled(steps: int, moved: float, travelled: float) -> list[str]:
     ]
 
 
-def _unlearned(proxy_loss: Floats) -> list[str]:
+def _unlearned(proxy_loss: Floats, reference_loss: Floats) -> list[str]:
     third = len(proxy_loss) // 3
     first, last = (float(np.nanmean(part)) for part in (proxy_loss[:third], proxy_loss[-third:]))
-    if last <= first:
+    reference = float(np.nanmean(reference_loss))
+    if first - last >= max(0.0, _LEAST_LEARNED * (first - reference)):
         return []
     return [
-        f"The proxy has not learned: its loss is {last:.3g} in the last third of the steps and was "
-        f"{first:.3g} in the first. The mixture is that of an untrained model: more steps or "
-        "another learning_rate may help."
+        f"The proxy has hardly learned: its loss is {last:.3g} in the last third of the steps and "
+        f"was {first:.3g} in the first, where the reference's is {reference:.3g}. The mixture is "
+        "that of an untrained model: more steps, another learning_rate or mean pooling may help."
     ]
 
 
