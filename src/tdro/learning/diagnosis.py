@@ -16,8 +16,8 @@ _SETTLED = 0.05
 _SHORT_WAY = 0.01
 # Under this movement a mixture is settled however short its way was.
 _AT_REST = 0.001
-# A proxy that has come less of its way to the reference than this, from the first third of the steps
-# to the last, is as good as untrained. Healthy ones come half of it.
+# A proxy that from the first third of the steps to the last has come less of its way to the
+# reference than this is as good as untrained. Healthy ones come half of it.
 _LEAST_LEARNED = 0.1
 _DOMINANT = 0.2
 _FEWEST_STEPS = 10
