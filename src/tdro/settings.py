@@ -41,7 +41,8 @@ class EncoderSettings(Settings):
         kind: ``transformer``, or ``static`` for a bag of the model's input embeddings.
         layers: Keep only the first layers; all when absent.
         dimensions: ``static`` only: reduce the embeddings to this many dimensions (PCA).
-        pooling: Token to text; by default ``lasttoken`` for decoders and ``mean`` for encoders.
+        pooling: Token to text; by default ``lasttoken`` for decoders and ``mean`` for encoders. A
+            decoder cut to a few ``layers`` learns sooner with ``mean``.
         instructions: Put the task's instruction before each query; by default for
             ``transformer`` only, since in a bag of embeddings it would drown the query.
         max_query_length: Tokens of a query, prompt and EOS included.
