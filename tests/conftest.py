@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import random
+import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -36,6 +37,21 @@ def synthetic_rows(count, seed, first=0):
             }
         )
     return rows
+
+
+@pytest.fixture
+def tdro(monkeypatch, capsys):
+    """Runs the command line as a shell would and returns exit code, output and errors."""
+    from tdro import cli
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["tdro", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        shown = capsys.readouterr()
+        return ended.value.code or 0, shown.out, shown.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -5,25 +5,10 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from tdro import cli
 from tdro.encoder import build_encoder
 from tdro.evaluation.benchmark import write_benchmark
 from tdro.mixture import Mixture
 from tdro.settings import EncoderSettings
-
-
-@pytest.fixture
-def tdro(monkeypatch, capsys):
-    """Runs the command line as a shell would and returns exit code, output and errors."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["tdro", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,29 +1,13 @@
 import json
-import sys
 
 import pytest
 
-from tdro import cli
 from tests.evaluation import published
 from tests.tasks.helpers import row, write_jsonl
 
 LONG = "the quick brown fox jumps over the lazy dog near the old river bank at dawn today"
 JUDGED = f"{LONG} while nobody is looking at it"
 OTHER = "an entirely different passage about the weather in spring and its many clouds"
-
-
-@pytest.fixture
-def tdro(monkeypatch, capsys):
-    """Runs the command line as a shell would and returns exit code, output and errors."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["tdro", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 @pytest.fixture

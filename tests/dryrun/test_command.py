@@ -8,19 +8,15 @@ from tdro.mixture import Mixture
 
 
 @pytest.fixture
-def dry_run(monkeypatch, capsys, tmp_path):
+def dry_run(tdro, tmp_path):
     """Runs `tdro run --dry-run` and returns its exit code, what it said and its problems."""
 
     def call(path, *words):
         before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-        asked = ["tdro", "run", str(path), "--dry-run", "-o", str(tmp_path / "out"), *words]
-        monkeypatch.setattr(sys, "argv", asked)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
+        code, shown, errors = tdro("run", path, "--dry-run", "-o", tmp_path / "out", *words)
         assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")} == before
-        problems = [line for line in shown.err.splitlines() if line.startswith("tdro: ")]
-        return ended.value.code or 0, shown.out, problems
+        problems = [line for line in errors.splitlines() if line.startswith("tdro: ")]
+        return code, shown, problems
 
     return call
 

@@ -1,12 +1,10 @@
 import json
-import sys
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tdro import cli
 from tdro.errors import InputError
 from tdro.estimate.command import estimate
 from tdro.estimate.mend import bytes_of
@@ -37,20 +35,6 @@ def recipe(task_folder, tiny_llm, tmp_path):
         return path
 
     return write
-
-
-@pytest.fixture
-def tdro(monkeypatch, capsys):
-    """Runs the command line and returns exit code, output and errors."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["tdro", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code or 0, shown.out, shown.err
-
-    return call
 
 
 def stages(path, *overrides, device=None):

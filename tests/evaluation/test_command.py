@@ -1,32 +1,19 @@
 """``tdro evaluate`` through the command line."""
 
-import sys
+from functools import partial
 
 import pyarrow.parquet as pq
 import pytest
 
-from tdro import cli
 from tests.evaluation import published
 
 
 @pytest.fixture
-def evaluate(model, tmp_path, monkeypatch, capsys):
+def evaluate(tdro, model, tmp_path, monkeypatch):
     """Runs the command on a saved model; returns exit code, output and errors."""
     model.save(str(tmp_path / "model"))
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words):
-        given = ["tdro", "evaluate", str(tmp_path / "model"), *map(str, words)]
-        monkeypatch.setattr(sys, "argv", given)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as ended:
-            code = ended.code or 0
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return call
+    return partial(tdro, "evaluate", tmp_path / "model")
 
 
 def lines(at):

@@ -1,10 +1,7 @@
 """The command ``tdro mixture export``: what it writes, prints and refuses."""
 
-import sys
-
 import pytest
 
-from tdro import cli
 from tdro.exports.targets import TARGETS
 from tdro.mixture import Mixture
 
@@ -12,17 +9,12 @@ from .conftest import NASTY
 
 
 @pytest.fixture
-def export(monkeypatch, capsys, nasty):
+def export(tdro, monkeypatch, nasty):
     """Runs the command as a shell would, in the folder of the mixture and its tasks."""
     monkeypatch.chdir(nasty)
 
     def call(*words, file="mixture.json"):
-        line = ["tdro", "mixture", "export", file, *map(str, words)]
-        monkeypatch.setattr(sys, "argv", line)
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code or 0, shown.out, shown.err
+        return tdro("mixture", "export", file, *words)
 
     return call
 

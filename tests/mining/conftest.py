@@ -1,8 +1,5 @@
-import sys
-
 import pytest
 
-from tdro import cli
 from tdro.encoder import build_encoder
 from tdro.settings import EncoderSettings
 
@@ -52,17 +49,3 @@ def cross_encoder(masked_lm, folder, labels):
 def judge_model(masked_lm, tmp_path_factory):
     """A random cross-encoder with one score a pair."""
     return cross_encoder(masked_lm, tmp_path_factory.mktemp("judge"), 1)
-
-
-@pytest.fixture
-def tdro(monkeypatch, capsys):
-    """Runs the command line as a shell would and returns exit code, output and errors."""
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["tdro", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        shown = capsys.readouterr()
-        return ended.value.code or 0, shown.out, shown.err
-
-    return call
