@@ -91,17 +91,54 @@ def load_benchmark(
             unknown queries or documents; the sentence names the file and the line.
     """
     found = read_judged(directory, split=split)
-    documents = map_corpus(directory, cache)
-    found.judgements.check(documents, "corpus.jsonl")
-    return Benchmark(
-        name=found.name if name is None else name,
+    return judged_benchmark(
+        found.name if name is None else name,
+        found.queries,
+        found.judgements,
+        map_corpus(directory, cache),
+        "corpus.jsonl",
         instruction=found.instruction if instruction is None else instruction,
         group=found.group if group is None else group,
-        queries=found.queries,
-        documents=documents,
-        qrels=found.judgements.qrels,
         excluded={} if own_ids else {query: frozenset([query]) for query in found.queries},
-        warnings=tuple(found.judgements.warnings),
+    )
+
+
+def judged_benchmark(
+    name: str,
+    queries: dict[str, str],
+    judgements: Judgements,
+    documents: Dataset,
+    file: str,
+    *,
+    instruction: str = "",
+    group: str = "external",
+    excluded: Mapping[str, frozenset[str]] | None = None,
+) -> Benchmark:
+    """Returns a benchmark that judgements judge, which are checked against its documents.
+
+    Args:
+        name: Its name.
+        queries: The judged queries, by what ``judgements.judged`` returned.
+        judgements: The judgements.
+        documents: The corpus.
+        file: What its file is called in a sentence.
+        instruction: What a query asks for.
+        group: One of :data:`tdro.evaluation.scores.GROUPS`.
+        excluded: Documents that are taken out of the ranking of a query, by query id.
+
+    Raises:
+        InputError: None of the judged documents is there.
+    """
+    judgements.check(documents, file)
+    return Benchmark(
+        name,
+        instruction,
+        group,
+        queries,
+        documents,
+        judgements.qrels,
+        excluded or {},
+        warnings=tuple(judgements.warnings),
     )
 
 

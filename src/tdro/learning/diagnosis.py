@@ -1,6 +1,6 @@
 """Diagnosis: what a practitioner has to know before trusting a learned mixture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,12 +107,7 @@ def diagnose(table: pa.Table, by_task: pa.Table | None = None) -> Diagnosis:
     travelled = distance(ema[-1], uniform)
     warnings = [
         *_unsettled(steps, moved, travelled),
-        *(
-            _unlearned(columns["proxy_loss"], columns["reference_loss"])
-            if steps >= _FEWEST_STEPS
-            else ()
-        ),
-        *(_doubts(lines) if steps >= _FEWEST_STEPS else ()),
+        *(_of_losses(columns, lines) if steps >= _FEWEST_STEPS else ()),
         *(_memorised(by_task) if by_task is not None else ()),
     ]
     norms = (float(norm.min()), float(np.median(norm)), float(norm.max()))
@@ -150,6 +145,10 @@ def _unsettled(steps: int, moved: float, travelled: float) -> list[str]:
         f"{moved:.3f}, {moved / travelled:.0%} of its distance from uniform ({travelled:.3f}). "
         "More steps would give another mixture."
     ]
+
+
+def _of_losses(columns: Mapping[str, Floats], lines: Sequence[TaskDiagnosis]) -> list[str]:
+    return [*_unlearned(columns["proxy_loss"], columns["reference_loss"]), *_doubts(lines)]
 
 
 def _unlearned(proxy_loss: Floats, reference_loss: Floats) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tdro.errors import InputError
-from tdro.evaluation.benchmark import Benchmark
+from tdro.evaluation.benchmark import Benchmark, judged_benchmark
 from tdro.evaluation.corpus import map_documents
 from tdro.evaluation.judgements import Judgements
 from tdro.evaluation.loaders.source import Choice, Source, only_split
@@ -86,16 +86,9 @@ class _Domain:
         if not queries:
             raise InputError(f"{self.examples[0]} holds no examples.")
         documents = map_documents(self.documents, self._documents, cache, key="id")
-        judgements.check(documents, "the documents")
-        return Benchmark(
-            self.name,
-            "",
-            "external",
-            queries,
-            documents,
-            judgements.qrels,
-            excluded={query: excluded[query] for query in queries if excluded[query]},
-            warnings=tuple(judgements.warnings),
+        excluded = {query: excluded[query] for query in queries if excluded[query]}
+        return judged_benchmark(
+            self.name, queries, judgements, documents, "the documents", excluded=excluded
         )
 
     def _documents(self) -> Iterator[Document]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tdro.errors import InputError
-from tdro.evaluation.benchmark import Benchmark
+from tdro.evaluation.benchmark import Benchmark, judged_benchmark
 from tdro.evaluation.corpus import map_documents
 from tdro.evaluation.judgements import Judgements
 from tdro.evaluation.loaders.source import QUESTION_INSTRUCTION, Choice, Source
@@ -84,15 +84,9 @@ class _Language:
         texts = read_queries(self._topics(), "id", "query")
         queries = judgements.judged(texts, self.topics.name)
         documents = map_documents(self.shards, self._documents, cache, key="docid")
-        judgements.check(documents, self.shards[0].parent.name)
-        return Benchmark(
-            self.name,
-            QUESTION_INSTRUCTION,
-            "external",
-            queries,
-            documents,
-            judgements.qrels,
-            warnings=tuple(judgements.warnings),
+        corpus = self.shards[0].parent.name
+        return judged_benchmark(
+            self.name, queries, judgements, documents, corpus, instruction=QUESTION_INSTRUCTION
         )
 
     def _judgements(self) -> Judgements:

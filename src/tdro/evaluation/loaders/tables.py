@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tdro.errors import InputError
-from tdro.evaluation.benchmark import Benchmark
+from tdro.evaluation.benchmark import Benchmark, judged_benchmark
 from tdro.evaluation.corpus import map_documents
 from tdro.evaluation.judgements import Judgements
 from tdro.evaluation.reading import (
@@ -55,16 +55,7 @@ class Tables:
         texts = read_queries(_named(self.queries, ("text",)), "_id", "text")
         queries = judgements.judged(texts, "the queries")
         documents = map_documents(self.corpus, self._documents, cache)
-        judgements.check(documents, "the corpus")
-        return Benchmark(
-            self.name,
-            "",
-            "external",
-            queries,
-            documents,
-            judgements.qrels,
-            warnings=tuple(judgements.warnings),
-        )
+        return judged_benchmark(self.name, queries, judgements, documents, "the corpus")
 
     def _judgements(self) -> Judgements:
         query, document = self.judged
