@@ -278,6 +278,40 @@ def test_models_that_are_not_kept_are_trained_again_only_when_needed(recipe_file
     assert len({line["retriever"] for line in scores}) == 2
 
 
+def test_a_training_that_reference_and_uniform_share_is_done_once(recipe_file, finished, tmp_path):
+    output, said = finished
+    copied = "reference: the same training as retriever uniform, copied"
+    assert said.count(copied) == 2, "once a seed"
+    reference, uniform = output / "seed-0/reference", output / "seed-0/retrievers/uniform"
+    told = [json.loads((place / "manifest.json").read_text()) for place in (reference, uniform)]
+    assert told[0]["facts"] == told[1]["facts"]
+    assert told[0]["seconds"] == told[1]["seconds"], "a copy costs what the training did"
+    assert json.loads((reference / "sampling.json").read_text())["retriever"] == "reference"
+
+    # A reference that was trained has the same numbers.
+    apart = tmp_path / "apart"
+    console = Console(record=True, width=200, file=(tmp_path / "said.txt").open("w"))
+    changes = ["retrievers=[reference, uniform]", "holdout=10"]
+    execute(load_recipe(recipe_file, changes), apart, console)
+    assert "retriever uniform: the same training as reference, copied" in console.export_text()
+    weights = "model/model.safetensors"
+    assert (apart / "reference" / weights).read_bytes() == (reference / weights).read_bytes()
+    assert (apart / "retrievers/uniform" / weights).read_bytes() == (uniform / weights).read_bytes()
+
+
+def test_a_model_that_is_not_kept_still_serves_as_the_reference(recipe_file, tmp_path):
+    output = tmp_path / "comparison"
+    changes = ["compare.mixtures=[uniform, tdro-pooled]", "compare.budgets=[1]", "compare.seeds=1"]
+    said = run(recipe_file, output, [*changes, "compare.keep_models=false"])
+    assert "reference: the same training as retriever uniform, copied" in said
+    assert not (output / "seed-0/retrievers/uniform/model").exists()
+    assert (output / "seed-0/reference/model").is_dir()
+
+    other = tmp_path / "other"
+    said = run(recipe_file, other, [*changes, "reference.learning_rate=2e-3"])
+    assert "the same training" not in said
+
+
 def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
     recipe_file, finished, tmp_path
 ):

@@ -30,8 +30,9 @@ class Stage:
         label: Its name for people.
         directory: Where its result goes, relative to the run directory.
         inputs: All that the result depends on, as JSON values.
-        work: Does it in the directory it is given and returns counts for the record. It may find
-            there what a killed attempt with the same inputs left.
+        work: Does it in the directory it is given and returns counts for the record; ``seconds``
+            among them stand for those that it took, where the result is a copy. It may find there
+            what a killed attempt with the same inputs left.
         together: Every process of the run takes part; otherwise the first does it alone.
     """
 
@@ -100,7 +101,7 @@ class RunDirectory:
             else:
                 facts = processes.once(lambda: self._work(stage, partial, tick))
         processes.wait()
-        seconds = time.monotonic() - started
+        seconds = facts.pop("seconds", time.monotonic() - started)
         processes.once(lambda: self._end(stage, target, partial, facts, seconds))
         return target
 
@@ -108,7 +109,7 @@ class RunDirectory:
         """Makes room for a stage that has to be done, and tells whether it has to."""
         reason = self.why(stage)
         if reason is None:
-            self._say(f"[dim]{escape(stage.label)}: done before[/dim]")
+            self.say(f"[dim]{escape(stage.label)}: done before[/dim]")
             return False
         known = partial / INPUTS_FILE
         if partial.exists() and not (
@@ -116,7 +117,7 @@ class RunDirectory:
         ):
             shutil.rmtree(partial)
         resumed = ", going on where it stopped" if partial.exists() else ""
-        self._say(f"{escape(stage.label)}: {escape(reason)}{resumed}")
+        self.say(f"{escape(stage.label)}: {escape(reason)}{resumed}")
         partial.mkdir(parents=True, exist_ok=True)
         write_json(known, dict(stage.inputs))
         return True
@@ -137,7 +138,7 @@ class RunDirectory:
         write_json(partial / MANIFEST_FILE, manifest)
         publish(partial, target)
         counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in facts.items())
-        self._say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
+        self.say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
 
     def is_done(self, stage: Stage) -> bool:
         """Tells whether a stage was finished with these very inputs."""
@@ -178,9 +179,10 @@ class RunDirectory:
         """Says once something that should make the reader doubt a result."""
         if text not in self.warnings:
             self.warnings.append(text)
-            self._say(f"[yellow]warning: {escape(text)}[/yellow]")
+            self.say(f"[yellow]warning: {escape(text)}[/yellow]")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Prints a line."""
         self.console.print(text, highlight=False)
 
 

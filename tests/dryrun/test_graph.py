@@ -21,6 +21,7 @@ RUNS = {
     "folds": {"reference": {"folds": 2, "steps": 2, "batch_size": 4}, "retrievers": ["top-0.7"]},
     "curve": {"learning": {"method": "learning-curve"}},
     "merging": {"learning": {"method": "merge-search"}, "merging": MERGING},
+    "alike": {"proxy": {}, "retrievers": ["uniform", "learned"]},
     "bare": {"retrievers": []},
 }
 

@@ -201,6 +201,9 @@ def _one_seed(
             model, found = _trained_and_scored(context, entry, judges)
             scores.append(found)
             spent.append(_spent(context, entry, model))
+        if not recipe.compare.keep_models:
+            # Kept until now: where it is the reference too, it need not be trained again.
+            _drop(context, context.directory.root / "retrievers" / BASELINE)
         return pa.concat_tables(scores), spent, context.directory.warnings
 
 
@@ -221,9 +224,14 @@ def _trained_and_scored(
         context.directory.undo(model)
         model = _complete(context, entry)
     scores = complete_scores(context, stage)
-    if not context.recipe.compare.keep_models:
-        once(lambda: shutil.rmtree(model / MODEL_FOLDER, ignore_errors=True))
+    if not context.recipe.compare.keep_models and entry.label != BASELINE:
+        _drop(context, model)
     return model, scores
+
+
+def _drop(context: Context, model: Path) -> None:
+    remove = partial(shutil.rmtree, model / MODEL_FOLDER, ignore_errors=True)
+    context.directory.processes.once(remove)
 
 
 def _settings_of(context: Context, entry: Entry) -> EncoderSettings:

@@ -1,18 +1,32 @@
 """The models of a run: encoders to start from, references and retrievers."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tdro.files import file_name
+from rich.markup import escape
+
+from tdro.evaluation.scores import BASELINE
+from tdro.files import (
+    MODEL_FOLDER,
+    SAMPLING_FILE,
+    TRAINED_ROWS_FILE,
+    digest,
+    file_name,
+    read_json,
+    write_json,
+)
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.run.context import Context
 from tdro.settings import EncoderSettings, TrainingSettings
-from tdro.stages import Stage, fingerprint_of
+from tdro.stages import MANIFEST_FILE, Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask, halves
+
+REFERENCE = "reference"
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,7 @@ class Training:
         mixture: Weights of the tasks.
         settings: Steps, batch size, learning rate and so on.
         more_inputs: What tells its tasks from those of the run, where they differ.
+        twin: Folder of a stage that may be the same training; done once, it is copied.
     """
 
     name: str
@@ -40,6 +55,7 @@ class Training:
     mixture: Mixture
     settings: TrainingSettings
     more_inputs: Mapping[str, Any] = field(default_factory=dict)
+    twin: str = ""
 
 
 def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
@@ -67,7 +83,7 @@ def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
 def complete_reference(context: Context) -> Path:
     """Returns the folder of the reference, trained with the uniform mixture."""
     tasks = context.tasks_for(context.recipe.proxy)
-    return _reference(context, "reference", "reference", tasks, {})
+    return _reference(context, REFERENCE, REFERENCE, tasks, {})
 
 
 def complete_folds(context: Context) -> list[tuple[Path, list[TrainingTask]]]:
@@ -102,6 +118,7 @@ def complete_retriever(
         context.tasks_for(recipe.model),
         mixture,
         settings or recipe.training,
+        twin=REFERENCE,
     )
     return complete_training(context, training)
 
@@ -124,16 +141,27 @@ def _reference(
         Mixture.uniform(item.name for item in tasks),
         recipe.reference,
         more_inputs,
+        twin=f"retrievers/{BASELINE}",
     )
     return complete_training(context, training)
 
 
 def complete_training(context: Context, training: Training) -> Path:
     """Returns the folder of a trained model."""
+    inputs = {
+        "encoder": fingerprint_of(training.encoder),
+        "mixture": dict(training.mixture.weights),
+        "settings": training.settings.inputs("folds"),
+        **training.more_inputs,
+        **context.identity,
+    }
+    once = context.directory.processes.once
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
         from tdro.run import work as at_work
 
+        if facts := once(lambda: _copied(context, training, digest(inputs), directory)):
+            return facts
         return at_work.train(
             training.name,
             training.encoder / at_work.MODEL_FOLDER,
@@ -147,12 +175,28 @@ def complete_training(context: Context, training: Training) -> Path:
             report_to=context.recipe.report_to,
         )
 
-    inputs = {
-        "encoder": fingerprint_of(training.encoder),
-        "mixture": dict(training.mixture.weights),
-        "settings": training.settings.inputs("folds"),
-        **training.more_inputs,
-        **context.identity,
-    }
     stage = Stage(training.label, training.place, inputs, work, together=True)
     return context.directory.complete(stage)
+
+
+def _copied(
+    context: Context, training: Training, fingerprint: str, directory: Path
+) -> dict[str, Any] | None:
+    """Copies the twin of a training, if it is the same and has its model.
+
+    Returns:
+        What the twin counted, with the seconds it took; None where there is nothing to copy.
+    """
+    twin = context.directory.root / training.twin
+    there = training.twin and (twin / MODEL_FOLDER).is_dir() and (twin / MANIFEST_FILE).is_file()
+    if not there or fingerprint_of(twin) != fingerprint:
+        return None
+    manifest = read_json(twin / MANIFEST_FILE)
+    shutil.copytree(twin / MODEL_FOLDER, directory / MODEL_FOLDER, dirs_exist_ok=True)
+    shutil.copy(twin / TRAINED_ROWS_FILE, directory)
+    sampling = read_json(twin / SAMPLING_FILE)
+    write_json(directory / SAMPLING_FILE, {**sampling, "retriever": training.name})
+    context.directory.say(
+        escape(f"{training.label}: the same training as {manifest['stage']}, copied")
+    )
+    return {**manifest["facts"], "seconds": manifest["seconds"]}

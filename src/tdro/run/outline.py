@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tdro.evaluation.scores import BASELINE
 from tdro.files import file_name
 from tdro.recipe import Recipe
 from tdro.settings import (
@@ -20,6 +21,7 @@ Kind = Literal[
     "overlaps",
     "encoder",
     "training",
+    "copy",
     "plan",
     "losses",
     "learning",
@@ -30,13 +32,16 @@ Kind = Literal[
     "scores",
 ]
 
+# Where proxy and model are alike these are one training, done for the first of them.
+_TWINS = ("reference", f"retrievers/{BASELINE}")
+
 
 @dataclass(frozen=True)
 class Planned:
     """A stage of a run.
 
     Attributes:
-        kind: What it does.
+        kind: What it does; ``copy`` takes what another stage has done already.
         label: Its name for people, that of the stage.
         place: Its folder in the run directory.
         model: How the model at work is built; None where there is none.
@@ -86,7 +91,17 @@ def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
     if recipe.retrievers:
         found += _judging(recipe, excluded=len(names) > len(trained))
     # A stage that several others need is done for the first of them.
-    return list({stage.place: stage for stage in reversed(found)}.values())[::-1]
+    once = list({stage.place: stage for stage in reversed(found)}.values())[::-1]
+    twins = [place for place, stage in enumerate(once) if stage.place in _TWINS]
+    if len(twins) == len(_TWINS) and _alike(recipe):
+        later = once[twins[1]]
+        once[twins[1]] = Planned("copy", later.label, later.place)
+    return once
+
+
+def _alike(recipe: Recipe) -> bool:
+    reference, training = recipe.reference.inputs("folds"), recipe.training.inputs("folds")
+    return recipe.proxy == recipe.model and reference == training
 
 
 def retriever_name(entry: str) -> str:
