@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -149,6 +150,35 @@ def test_accelerate_launches_the_same_run_with_our_configuration(recipe_file, fi
     by_torchrun, _ = finished[2]
     for file in ("mixture/last.json", "scores.parquet"):
         assert (tmp_path / "run" / file).read_bytes() == (by_torchrun / file).read_bytes()
+
+
+def test_two_machines_do_what_two_processes_of_one_do(recipe_file, finished, tmp_path):
+    # Each agent takes itself for a machine of its own: two nodes, each with the local rank 0.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    agents = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=1"),
+                *("--nnodes=2", f"--node-rank={node}"),
+                *("--master-addr=127.0.0.1", f"--master-port={port}"),
+                *("-m", "tdro", "run", str(recipe_file), "--output", str(tmp_path / "run")),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=_ENVIRONMENT,
+        )
+        for node in (0, 1)
+    ]
+    told = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], told[0][1][-3000:] + told[1][1][-3000:]
+    assert "Report:" in told[0][0]
+    assert not told[1][0].strip(), "the first process of the second machine is not the first of all"
+    on_one_machine, _ = finished[2]
+    for file in ("mixture/last.json", "scores.parquet"):
+        assert (tmp_path / "run" / file).read_bytes() == (on_one_machine / file).read_bytes()
 
 
 def test_the_same_model_gets_the_same_scores_from_two_processes(recipe_file, finished, tmp_path):
