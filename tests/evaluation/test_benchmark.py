@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tdro.errors import InputError
+from tdro.evaluation import corpus
 from tdro.evaluation.benchmark import load_benchmark, write_benchmark
 from tdro.evaluation.scores import score
 
@@ -35,13 +36,51 @@ def test_details_give_defaults_and_arguments_win(folder):
 def test_cache_is_reused_until_the_corpus_changes(folder, tmp_path):
     cache = tmp_path / "cache"
     load_benchmark(folder, cache=cache)
-    (first,) = cache.iterdir()
+    (first,) = cache.glob("*.arrow")
     stamp = first.stat().st_mtime_ns
     load_benchmark(folder, cache=cache)
-    assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [stamp]
+    assert [path.stat().st_mtime_ns for path in cache.glob("*.arrow")] == [stamp]
     with (folder / "corpus.jsonl").open("a") as file:
         file.write('{"_id": "d4", "text": "new"}\n')
     assert len(load_benchmark(folder, cache=cache).documents) == 4
+
+
+def test_what_a_killed_process_left_of_a_corpus_is_written_over(folder, tmp_path, monkeypatch):
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as patched:
+        patched.setattr(corpus, "_check_distinct", killed)
+        patched.setattr(Path, "unlink", lambda *arguments, **options: None)
+        with pytest.raises(KeyboardInterrupt):
+            load_benchmark(folder, cache=cache)
+    assert list(cache.glob("*.partial"))
+    assert len(load_benchmark(folder, cache=cache).documents) == 3
+    assert {path.suffix for path in cache.iterdir()} == {".arrow", ".lock"}
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "sentence"),
+    [
+        ("corpus.jsonl", '{"_id": "d9", "text": "\\ud800"}', "half a surrogate pair"),
+        ("queries.jsonl", '{"_id": "q2", "text": "\\uDC00 w"}', "half a surrogate pair"),
+        ("corpus.jsonl", '{"_id": "d9", "text": ' + "[" * 100000 + "}", "beyond any use"),
+        ("qrels/test.tsv", "q1\td1\t99999999999", "scores lie between"),
+    ],
+)
+def test_what_no_file_should_hold_is_one_sentence_with_its_line(folder, file, line, sentence):
+    number = len((folder / file).read_text().splitlines()) + 1
+    with (folder / file).open("a") as opened:
+        opened.write(f"{line}\n")
+    with pytest.raises(InputError, match=rf"{file}:{number} .*{sentence}"):
+        load_benchmark(folder)
+
+
+def test_a_whole_surrogate_pair_is_a_character(folder):
+    with (folder / "corpus.jsonl").open("a") as opened:
+        opened.write('{"_id": "d9", "text": "\\ud83d\\ude00"}\n')
+    assert load_benchmark(folder).documents[-1]["text"] == "\U0001f600"
 
 
 def test_temporary_corpus_goes_with_the_process(folder):

@@ -86,6 +86,16 @@ def test_excluded_documents_are_not_found_and_make_room(model, load, tmp_path):
     assert set(run["1"]) == {"a%20b/1.txt", "c/2.txt"}
 
 
+def test_a_benchmark_may_be_called_scores(model, load, tmp_path):
+    for name in ("scores", "other"):
+        published.beir(tmp_path / "c" / name)
+    found = judged(model, load(tmp_path / "c"), tmp_path / "out").scores
+    assert pq.read_table(tmp_path / "out" / "scores.parquet").equals(found)
+    assert set(found.column("benchmark").to_pylist()) == {"scores", "other"}
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert left == {"scores.parquet", "scores.trec", "other.trec"}
+
+
 def test_only_what_has_changed_is_judged_again(model, load, encoded, tmp_path):
     for name in ("one", "two"):
         published.beir(tmp_path / "c" / name)

@@ -68,6 +68,16 @@ def test_cqadupstack_is_twelve_parts_of_one(tmp_path):
         names(folder)
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), 0.5])
+def test_a_judgement_in_parquet_is_a_whole_number(tmp_path, score):
+    published.nanobeir(tmp_path / "n")
+    shard = tmp_path / "n" / "qrels" / "train-00000-of-00001.parquet"
+    write_rows(shard, **{"query-id": ["q1"], "corpus-id": ["d1"], "score": [score]})
+    (source,) = find_sources([tmp_path / "n"], Choice(()), ())
+    with pytest.raises(InputError, match="row 1 must have a whole number in the field 'score'"):
+        source.read(tmp_path / "corpora")
+
+
 def test_nanobeir_one_repository_each_or_one_for_all(tmp_path):
     for name in ("NanoSciFact", "NanoNQ"):
         published.nanobeir(tmp_path / "each" / name)

@@ -34,6 +34,21 @@ def test_other_metrics_and_unknown_ones(benchmark):
         scores.score(benchmark, {}, ["nDGC@10"])
 
 
+@pytest.mark.parametrize(
+    ("metrics", "sentence"),
+    [
+        (["R@100", "Recall@100"], "'R@100' and 'Recall@100' are the same metric"),
+        (["nDCG@0"], "'nDCG@0' must be a whole number above zero"),
+        (["nDCG@10.5"], "whole number above zero|unknown to ir_measures"),
+        (["alpha_nDCG@10"], "'alpha_nDCG@10' cannot be computed here"),
+        (["AP(foo=1)@10"], r"'AP\(foo=1\)@10' (is unknown|cannot be computed)"),
+    ],
+)
+def test_metrics_that_would_fail_after_the_search_are_told_before(metrics, sentence):
+    with pytest.raises(InputError, match=sentence):
+        scores.check_metrics(metrics)
+
+
 def test_run_files(tmp_path):
     run = {"q1": {"a": 0.1, "b": 0.30000001192092896}, "q2": {"c": -1.5e-09}}
     scores.write_run(tmp_path / "r.trec", run, "uniform")

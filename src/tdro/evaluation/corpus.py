@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tdro.errors import InputError
 from tdro.evaluation.reading import Document, repeated
-from tdro.files import digest
+from tdro.files import digest, locked
 
 _DOCUMENTS = pa.schema([("id", pa.string()), ("text", pa.string())])
 _DOCUMENTS_PER_WRITE = 1000
@@ -51,13 +51,25 @@ def map_documents(
     target = (cache or _process_folder()) / f"documents-{name}.arrow"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as partial:
-            hashes = _write(stream(), Path(partial) / target.name)
-            if not len(hashes):
-                raise InputError(f"{_told(files)} holds no documents.")
-            _check_distinct(hashes, stream, key)
-            (Path(partial) / target.name).replace(target)
+        # A second process waits and finds it done; what a killed one left is written over.
+        with locked(target.with_suffix(".lock"), wait=True):
+            if not target.exists():
+                _complete(files, stream, target, key)
     return Dataset.from_file(str(target))
+
+
+def _complete(
+    files: Sequence[Path], stream: Callable[[], Iterator[Document]], target: Path, key: str
+) -> None:
+    partial = target.with_suffix(".partial")
+    try:
+        hashes = _write(stream(), partial)
+        if not len(hashes):
+            raise InputError(f"{_told(files)} holds no documents.")
+        _check_distinct(hashes, stream, key)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def corpus_place(documents: Dataset) -> str:

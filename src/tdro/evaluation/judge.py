@@ -1,5 +1,6 @@
 """Judging one retriever on several benchmarks, with run files and scores left behind."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -95,12 +96,12 @@ def judge(
         The scores and what they took.
     """
     processes = processes or Processes()
-    kept = directory / KEPT_FOLDER if bases is not None else None
+    parts = directory / KEPT_FOLDER
     corpora = _by_corpus(benchmarks)
     total = sum(len(shared[0].documents) for shared in corpora)
     done = 0
     for shared in corpora:
-        names = processes.once(partial(_due, shared, kept or directory, bases))
+        names = processes.once(partial(_due, shared, parts, bases))
         due = [benchmark for benchmark in shared if benchmark.name in names]
         if due:
             with autocast(model, precision), counted_tokens(model) as count:
@@ -117,11 +118,14 @@ def judge(
                 write_run(_file(directory, benchmark, "trec"), run, file_name(name))
                 scores = _scored(name, benchmark, run, metrics)
                 basis = (bases or {}).get(benchmark.name, "")
-                _write_part(_file(kept or directory, benchmark, "parquet"), scores, tokens, basis)
+                _write_part(_file(parts, benchmark, "parquet"), scores, tokens, basis)
                 # The corpus was encoded once for all of them: counted with the first.
                 tokens = 0
         done += len(shared[0].documents)
-    return processes.once(lambda: _put_together(benchmarks, directory, metrics, kept))
+    judged = processes.once(lambda: _put_together(benchmarks, directory, metrics))
+    if bases is None:
+        processes.once(lambda: shutil.rmtree(parts))
+    return judged
 
 
 def _by_corpus(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
@@ -168,9 +172,9 @@ def _write_part(path: Path, scores: pa.Table, tokens: int, basis: str) -> None:
 
 
 def _put_together(
-    benchmarks: Sequence[Benchmark], directory: Path, metrics: Sequence[str], kept: Path | None
+    benchmarks: Sequence[Benchmark], directory: Path, metrics: Sequence[str]
 ) -> Judged:
-    parts = [_file(kept or directory, benchmark, "parquet") for benchmark in benchmarks]
+    parts = [_file(directory / KEPT_FOLDER, benchmark, "parquet") for benchmark in benchmarks]
     tables = [pq.read_table(part) for part in parts]
     scores = pa.concat_tables(
         [table.replace_schema_metadata(None) for table in tables], promote_options="default"
@@ -178,9 +182,6 @@ def _put_together(
     first = [name for name in (*KEY_COLUMNS, *metrics) if name in scores.column_names]
     scores = scores.select(list(dict.fromkeys([*first, *scores.column_names])))
     write_table(directory / SCORES_FILE, scores)
-    if kept is None:
-        for part in parts:
-            part.unlink()
     return Judged(scores, sum(tokens_of(table) for table in tables))
 
 

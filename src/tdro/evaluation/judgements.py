@@ -9,6 +9,9 @@ from tdro.errors import InputError
 from tdro.evaluation.corpus import rows_of
 from tdro.evaluation.reading import place
 
+# What trec_eval can hold.
+_GREATEST = 2**31 - 1
+
 
 class Judgements:
     """Collects judgements and checks them against queries and documents.
@@ -31,8 +34,13 @@ class Judgements:
         """Adds a judgement that stands in a file.
 
         Raises:
-            InputError: The pair was judged before, with another score.
+            InputError: The pair was judged before, with another score, or it is out of range.
         """
+        if abs(relevance) > _GREATEST:
+            raise InputError(
+                f"{place(path, number)} judges with {relevance}: scores lie between -{_GREATEST} "
+                f"and {_GREATEST}."
+            )
         known = self.qrels.setdefault(query, {}).setdefault(document, relevance)
         if known != relevance:
             before = self._places[query, document]

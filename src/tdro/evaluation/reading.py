@@ -21,6 +21,7 @@ Document = tuple[Path, int, str, str]
 """Where a document stands (file and number), its id and its text, title in front."""
 
 _ROWS_PER_BATCH = 1000
+_HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}$")
 
 
@@ -70,6 +71,12 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise InputError(f"{path}:{number} is not valid JSON ({error}).") from None
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}:{number} has a number or nesting beyond any use.") from None
+        if _HALF_A_PAIR.search(line) and not _is_text(record):
+            raise InputError(
+                f"{path}:{number} holds half a surrogate pair: write whole characters."
+            )
         if not isinstance(record, dict):
             raise InputError(f"{path}:{number} must be a JSON object.")
         yield number, record
@@ -88,6 +95,7 @@ def parquet_rows(
     Raises:
         InputError: The file is missing or broken, or a needed column is not there.
     """
+    number = 0
     try:
         with pq.ParquetFile(path) as file:
             there = file.schema_arrow.names
@@ -97,11 +105,12 @@ def parquet_rows(
                         f"{path} lacks the column {column!r}: it has {', '.join(there)}."
                     )
             columns = [*needed, *(column for column in optional if column in there)]
-            number = 0
             for batch in file.iter_batches(_ROWS_PER_BATCH, columns=columns):
                 for record in batch.to_pylist():
                     number += 1
                     yield number, record
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text after row {number} ({error}).") from None
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} is not a whole Parquet file ({reason}): copy it again.") from None
@@ -200,6 +209,14 @@ def repeated(path: Path, number: int, key: str, value: str) -> InputError:
     return InputError(
         f"{place(path, number)} repeats the {key} {value!r}: every {key} must be unique."
     )
+
+
+def _is_text(record: dict[str, Any]) -> bool:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _open(path: Path) -> TextIO:

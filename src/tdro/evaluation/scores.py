@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,19 +73,43 @@ def check_metrics(metrics: Sequence[str]) -> dict[Any, str]:
     """Returns the name of each metric by what ir_measures makes of it.
 
     Raises:
-        InputError: A metric is unknown, or ir_measures is not installed.
+        InputError: A metric is unknown or named twice, its cutoff is no whole number above zero, it
+            cannot be computed here, or ir_measures is not installed.
     """
-    ir_measures = require("ir_measures", "run")
-    names = {}
+    names: dict[Any, str] = {}
     for metric in metrics:
-        try:
-            # What question answering calls accuracy; ir_measures' own Accuracy is something else.
-            names[ir_measures.parse_measure(_ACCURACY.sub("Success@", metric))] = metric
-        except (NameError, ValueError, SyntaxError):
+        measure = _measure(metric)
+        if names.setdefault(measure, metric) != metric:
             raise InputError(
-                f"The metric {metric!r} is unknown to ir_measures: use a name such as 'nDCG@10'."
-            ) from None
+                f"{names[measure]!r} and {metric!r} are the same metric: ask for one of them."
+            )
     return names
+
+
+@cache
+def _measure(metric: str) -> Any:
+    """Returns what ir_measures makes of a metric that it can compute here."""
+    ir_measures = require("ir_measures", "run")
+    try:
+        # What question answering calls accuracy; ir_measures' own Accuracy is something else.
+        measure = ir_measures.parse_measure(_ACCURACY.sub("Success@", metric))
+    except (NameError, ValueError, SyntaxError, KeyError):
+        raise InputError(
+            f"The metric {metric!r} is unknown to ir_measures: use a name such as 'nDCG@10'."
+        ) from None
+    cutoff = measure.params.get("cutoff", 1)
+    if not isinstance(cutoff, int) or cutoff < 1:
+        raise InputError(f"The cutoff of the metric {metric!r} must be a whole number above zero.")
+    try:
+        # Many need more than judgements and scores, or a program that is not there: that should
+        # not come out after hours of search.
+        list(ir_measures.iter_calc([measure], {"q": {"d": 1}}, {"q": {"d": 1.0}}))
+    except Exception as error:
+        raise InputError(
+            f"The metric {metric!r} cannot be computed here ({type(error).__name__}): "
+            "use one such as 'nDCG@10'."
+        ) from None
+    return measure
 
 
 def search_depth(metrics: Sequence[str]) -> int:

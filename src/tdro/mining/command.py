@@ -64,8 +64,8 @@ def mine_tasks(
         "model_content": models.identity,
         "judge_content": models.judge_identity,
     }
-    told = {"settings": {**inputs, "tasks": {one.name: _identity(one) for one in sources}}}
-    _check_place(output, told["settings"])
+    told = {"settings": inputs}
+    _check_place(output, inputs)
     output.mkdir(parents=True, exist_ok=True)
     try:
         with locked(output / _LOCK_FILE, wait=False):
@@ -195,7 +195,10 @@ def _index(sources: Sequence[TaskSource], settings: MiningSettings) -> dict[str,
 
 
 def _check_place(output: Path, settings: Mapping[str, Any]) -> None:
-    """Checks that a folder is free, or one that the same settings were mined into."""
+    """Checks that a folder is free, or one that the same settings were mined into.
+
+    The tasks may be others: one that has not changed is not mined again.
+    """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not (output / REPORT_FILE).is_file():
@@ -205,18 +208,11 @@ def _check_place(output: Path, settings: Mapping[str, Any]) -> None:
         )
     before = read_json(output / REPORT_FILE)["settings"]
     for key in (*settings, *before):
-        if before.get(key) == settings.get(key):
-            continue
-        if key != "tasks":
-            what = f"{key} was {before.get(key)!r} and is {settings.get(key)!r}"
-        else:
-            old, new = before["tasks"], settings["tasks"]
-            name = next(name for name in (*new, *old) if old.get(name) != new.get(name))
-            what = f"the task {name!r} has changed, is new or is gone"
-        raise InputError(
-            f"{output} was mined with other settings ({what}): give another folder, or remove "
-            "this one."
-        )
+        if before.get(key) != settings.get(key):
+            raise InputError(
+                f"{output} was mined with other settings ({key} was {before.get(key)!r} and is "
+                f"{settings.get(key)!r}): give another folder, or remove this one."
+            )
 
 
 def render_mined(mined: Mapping[str, MinedTask]) -> Table:

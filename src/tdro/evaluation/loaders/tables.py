@@ -62,7 +62,7 @@ class Tables:
         judgements = Judgements()
         for path, number, record in rows(self.qrels, self.judged, ("score",)):
             relevance = record.get("score", 1)
-            if not isinstance(relevance, int | float) or relevance != int(relevance):
+            if not isinstance(relevance, int | float) or relevance % 1 != 0:
                 raise InputError(
                     f"{place(path, number)} must have a whole number in the field 'score', "
                     f"not {relevance!r}."
