@@ -312,6 +312,31 @@ def test_a_model_that_is_not_kept_still_serves_as_the_reference(recipe_file, tmp
     assert "the same training" not in said
 
 
+def test_costs_are_of_what_the_recipe_has_now(recipe_file, tmp_path):
+    changes = ["compare.mixtures=[uniform, tdro-pooled]", "compare.budgets=[1]", "compare.seeds=1"]
+    before, fresh = tmp_path / "before", tmp_path / "fresh"
+    run(recipe_file, before, [*changes, "reference.folds=2"])
+    costs = []
+    for output in (before, fresh):
+        run(recipe_file, output, changes)
+        table = pq.read_table(output / "costs.parquet")
+        costs.append(table.select(["retriever", "learning_rows", "learning_flops"]).to_pylist())
+    assert costs[0] == costs[1]
+
+
+def test_a_mixture_of_other_tasks_is_told_before_any_training(recipe_file, tmp_path):
+    Mixture({"alpha": 0.5, "gamma": 0.5}).save(tmp_path / "old.json")
+    changes = [f"compare.mixtures=[uniform, {tmp_path / 'old.json'}]"]
+    sentence = r"old\.json: .*task 'gamma', which is not among the training tasks"
+    with pytest.raises(InputError, match=sentence):
+        run(recipe_file, tmp_path / "comparison", changes)
+    assert not list(tmp_path.glob("comparison/seed-0/retrievers"))
+    recipe = load_recipe(recipe_file, [f"retrievers=[uniform, {tmp_path / 'old.json'}]"])
+    with pytest.raises(InputError, match=sentence):
+        execute(recipe, tmp_path / "run", Console(quiet=True))
+    assert not (tmp_path / "run/retrievers").exists()
+
+
 def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
     recipe_file, finished, tmp_path
 ):

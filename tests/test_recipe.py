@@ -77,7 +77,7 @@ def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch)
         ({"training": {"warmup": "long"}}, ["'training.warmup'", "'long'"]),
         ({"retrievers": ["unifrom"]}, ["'unifrom'", "'uniform'"]),
         ({"retrievers": ["top-7"]}, ["'top-7'"]),
-        ({"retrievers": ["last", "last"]}, ["twice"]),
+        ({"retrievers": ["last", "last"]}, ["two retrievers are called 'last'"]),
         ({"tasks": {"folder": "nowhere"}}, ["'tasks.folder'", "'nowhere'"]),
         ({"tasks": {"foldr": "."}}, ["'tasks.foldr'", "'folder'"]),
         ({"tasks": [{"name": "a", "path": "gone.jsonl"}]}, ["'tasks.0.path'", "'gone.jsonl'"]),
@@ -111,6 +111,14 @@ def test_a_mistake_is_one_sentence_with_key_value_and_remedy(recipe, changes, wo
     assert "recipe.yaml" in sentence
     for word in words:
         assert word in sentence, sentence
+
+
+def test_a_mixture_file_is_called_by_its_stem(recipe, tmp_path):
+    for place in ("one", "other"):
+        extending(tmp_path / place, "last.json", "{}")
+    for names in (["last", "one/last.json"], ["one/last.json", "other/last.json"]):
+        with pytest.raises(InputError, match="two retrievers are called 'last'"):
+            load_recipe(recipe(retrievers=names))
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1", "", "\x00"])

@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from rich.console import Console
+from safetensors.numpy import load_file, save_file
 
 from tdro.evaluation.benchmark import write_benchmark
 from tdro.files import content_digest, digest
 from tdro.mixture import Mixture
 from tdro.plan import Plan
 from tdro.recipe_file import load_recipe
+from tdro.report.record import load_run
 from tdro.run.execute import execute
 from tdro.training import read_trained_rows
 from tests.evaluation import published
@@ -142,6 +144,33 @@ def test_a_changed_value_redoes_only_what_depends_on_it_and_says_why(
     }
     assert {"mixture", "retrievers/last", "runs/last"} <= changed
     assert "settings.eta was 0.5, is 0.9" in said
+
+
+def test_a_changed_model_is_told_from_the_one_before(recipe_file, finished, tiny_llm, tmp_path):
+    output, model = tmp_path / "run", tmp_path / "model"
+    shutil.copytree(tiny_llm, model)
+    changes = ["retrievers=[uniform]", f"model.name_or_path={model}"]
+    run(recipe_file, output, changes)
+    before = (output / "retrievers/uniform/model/model.safetensors").read_bytes()
+    assert "to be done" not in run(recipe_file, output, changes)
+    weights = load_file(model / "model.safetensors")
+    save_file({name: one + 0.01 for name, one in weights.items()}, model / "model.safetensors")
+    said = run(recipe_file, output, changes)
+    assert "model encoder: to be done again, files was" in said
+    assert (output / "retrievers/uniform/model/model.safetensors").read_bytes() != before
+
+
+def test_the_report_shows_nothing_of_an_earlier_recipe(recipe_file, finished, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    run(recipe_file, output, ["retrievers=[]"])
+    record = load_run(output)
+    assert (record.samplings, record.scores) == ((), None)
+    assert record.mixtures
+    run(recipe_file, output, ["retrievers=[uniform]"])
+    record = load_run(output)
+    assert [sampling.retriever for sampling in record.samplings] == ["uniform"]
+    assert (record.mixtures, record.trajectory, record.reference_by_task) == ({}, None, None)
 
 
 POINTS = (

@@ -1,6 +1,7 @@
 """The recipe: the YAML file that describes a run, checked and resolved."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +35,16 @@ from tdro.tasks.task import TaskSource
 
 _LEARNED = ("learned", "last", "mean", "ema")
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
+
+
+def retriever_name(entry: str) -> str:
+    """Returns the name of a retriever of the recipe: a mixture file gives its own."""
+    return Path(entry).stem if entry.endswith(".json") else entry
+
+
+def asks_for_learned(retrievers: Sequence[str]) -> bool:
+    """Tells whether these retrievers need a learned mixture; a recipe without any only learns."""
+    return not retrievers or any(name in _LEARNED or is_top(name) for name in retrievers)
 
 
 class TaskFolder(Settings):
@@ -122,8 +133,13 @@ class Recipe(Settings):
             known = (*_NAMED, "top-0.7", "temperature-0.5")
             near = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise ValueError(f"{name!r} is no retriever; the nearest is {near!r}")
-        if len(set(names)) < len(names):
-            raise ValueError("a retriever is named twice")
+        labels = [retriever_name(name) for name in names]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(
+                    f"two retrievers are called {label!r}: name it once, or give the mixture file "
+                    "another name"
+                )
         return names
 
     @model_validator(mode="after")
@@ -174,9 +190,7 @@ class Recipe(Settings):
     @property
     def needs_learning(self) -> bool:
         """Whether a retriever asks for the learned mixture, or there is none to train."""
-        return not self.retrievers or any(
-            name in _LEARNED or is_top(name) for name in self.retrievers
-        )
+        return asks_for_learned(self.retrievers)
 
     @property
     def compared_seeds(self) -> range:

@@ -42,8 +42,12 @@ def test_the_stages_of_a_run_are_those_that_were_told(recipe, tmp_path, name):
     assert not root.exists()
     resolved = load_recipe(path)
     execute(resolved, root, Console(quiet=True))
-    planned = {stage.place for stage in outline(resolved, ["alpha", "beta", "gamma", "tiny"])}
-    done = {file.parent.relative_to(root).as_posix() for file in root.rglob("manifest.json")}
+    planned = [stage.place for stage in outline(resolved, ["alpha", "beta", "gamma", "tiny"])]
+    manifests = [(json.loads(file.read_text()), file) for file in root.rglob("manifest.json")]
+    done = [
+        file.parent.relative_to(root).as_posix()
+        for _, file in sorted(manifests, key=lambda one: one[0]["finished"])
+    ]
     assert planned == done
     left = files_of(root)
     after = states(path, root)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from tdro.evaluation.benchmark import Benchmark
 from tdro.files import file_name, read_json
-from tdro.recipe import Recipe
+from tdro.recipe import Recipe, retriever_name
 from tdro.run.context import Context, open_context, prepared_task
 from tdro.run.evaluation import (
     Judge,
@@ -23,7 +23,7 @@ from tdro.run.evaluation import (
 )
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
-from tdro.run.outline import Planned, outline, retriever_name
+from tdro.run.outline import Planned, outline
 from tdro.run.overlap import overlap_stages
 from tdro.stages import (
     INPUTS_FILE,

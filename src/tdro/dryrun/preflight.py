@@ -16,11 +16,11 @@ from tdro.estimate.rows import NotHereError, TaskGlance, glance_at
 from tdro.evaluation.benchmark import read_documents
 from tdro.evaluation.loaders.source import Glimpse
 from tdro.evaluation.scores import check_metrics
-from tdro.mixture import Mixture
 from tdro.pretrained import pretrained_config, pretrained_tokenizer
 from tdro.recipe import BenchmarkEntry, Recipe
 from tdro.run.evaluation import outside_sources
 from tdro.run.execute import wrong_trackers
+from tdro.run.mixture import check_mixture_files
 from tdro.run.outline import outline
 from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
 from tdro.tasks.task import TaskSource
@@ -227,20 +227,12 @@ def _listed(names: Sequence[str]) -> str:
     return f"{'Task' if len(names) == 1 else 'Tasks'} {shown}{more}"
 
 
-def _mixture(path: str, tasks: Sequence[str]) -> None:
-    try:
-        Mixture.load(path).aligned(tasks)
-    except InputError as error:
-        told = str(error)
-        raise InputError(told if path in told else f"{path}: {told}") from None
-
-
 def _mixtures(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
     trained = [name for name in names if name not in recipe.exclude_tasks]
     for entry in recipe.retrievers:
         if entry.endswith(".json"):
             if Path(entry).exists():
-                found.trying(partial(_mixture, entry, trained))
+                found.trying(partial(check_mixture_files, [entry], trained))
         elif entry in _LEFT_BY_A_LOOP and not recipe.learning.in_a_loop:
             found.problems.append(
                 f"The retriever {entry!r} asks for a mixture that {recipe.learning.method} does "

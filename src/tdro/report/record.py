@@ -1,17 +1,19 @@
 """What a run directory holds for its report, whatever is there so far."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 
 from tdro.errors import InputError
-from tdro.evaluation.scores import KEY_COLUMNS
+from tdro.evaluation.scores import KEY_COLUMNS, SCORES_FILE
 from tdro.files import BY_TASK_FILE, WARNINGS_FILE, read_json
 from tdro.learning.trajectory import STEP_COLUMNS
+from tdro.recipe import asks_for_learned, retriever_name
 
 MIXTURES = ("last", "mean", "ema")
 TRAJECTORY_COLUMNS = ("step", "task", *STEP_COLUMNS)
@@ -111,26 +113,24 @@ def load_run(directory: Path) -> RunRecord:
         InputError: The directory holds none of the files of a run, or one of them is broken.
     """
     recipe = directory / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None
+    asked = _retrievers_of(text)
+    # Of a recipe that learns none, what lies in these folders is of an earlier one.
+    learned = _learned(directory) if asked is None or asks_for_learned(asked) else {}
     record = RunRecord(
         name=directory.resolve().name,
-        recipe=recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None,
-        mixtures={
-            name: _read_mixture(path)
-            for name in MIXTURES
-            if (path := directory / "mixture" / f"{name}.json").is_file()
-        },
-        trajectory=_read_table(directory / "mixture" / "trajectory.parquet", TRAJECTORY_COLUMNS),
-        reference_by_task=_read_table(
-            directory / "reference_losses" / BY_TASK_FILE, BY_TASK_COLUMNS
-        ),
+        recipe=text,
         samplings=tuple(
-            _read_sampling(path) for path in sorted(directory.glob("retrievers/*/sampling.json"))
+            sampling
+            for path in sorted(directory.glob("retrievers/*/sampling.json"))
+            if (sampling := _read_sampling(path)) and _is_asked(sampling.retriever, asked)
         ),
-        scores=_read_table(directory / "scores.parquet", KEY_COLUMNS),
+        scores=_scores(directory, asked),
         stages=tuple(
             sorted(map(_read_stage, _manifests(directory)), key=lambda stage: stage.finished)
         ),
         warnings=read_warnings(directory),
+        **learned,
     )
     if record == RunRecord(name=record.name):
         raise InputError(
@@ -138,6 +138,42 @@ def load_run(directory: Path) -> RunRecord:
             "scores.parquet or manifest.json."
         )
     return record
+
+
+def _learned(directory: Path) -> dict[str, Any]:
+    """Returns what a record says of the learned mixture and its reference."""
+    mixture, reference = directory / "mixture", directory / "reference_losses"
+    return {
+        "mixtures": {
+            name: _read_mixture(path)
+            for name in MIXTURES
+            if (path := mixture / f"{name}.json").is_file()
+        },
+        "trajectory": _read_table(mixture / "trajectory.parquet", TRAJECTORY_COLUMNS),
+        "reference_by_task": _read_table(reference / BY_TASK_FILE, BY_TASK_COLUMNS),
+    }
+
+
+def _retrievers_of(recipe: str | None) -> list[str] | None:
+    """Returns the retrievers that a resolved recipe asks for; nothing where it does not say."""
+    try:
+        content = yaml.safe_load(recipe or "")
+    except yaml.YAMLError:
+        return None
+    found = content.get("retrievers") if isinstance(content, dict) else None
+    return [str(entry) for entry in found] if isinstance(found, list) else None
+
+
+def _is_asked(retriever: str, asked: Sequence[str] | None) -> bool:
+    return asked is None or retriever in map(retriever_name, asked)
+
+
+def _scores(directory: Path, asked: Sequence[str] | None) -> pa.Table | None:
+    table = _read_table(directory / SCORES_FILE, KEY_COLUMNS)
+    if table is None:
+        return None
+    mask = [_is_asked(name, asked) for name in table.column("retriever").to_pylist()]
+    return table.filter(pa.array(mask, pa.bool_())) if any(mask) else None
 
 
 def read_warnings(directory: Path) -> tuple[str, ...]:

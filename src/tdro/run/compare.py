@@ -42,7 +42,7 @@ from tdro.run.evaluation import (
 )
 from tdro.run.execute import RECIPE_FILE, alone, check_trackers
 from tdro.run.merging import complete_soup
-from tdro.run.mixture import complete_mixture, simple_mixture
+from tdro.run.mixture import check_mixture_files, complete_mixture, simple_mixture
 from tdro.run.models import complete_retriever
 from tdro.run.overlap import warn_of_overlaps
 from tdro.settings import EncoderSettings, LearningSettings
@@ -193,6 +193,7 @@ def _one_seed(
             shared,
             prepare_tasks(recipe, shared),
         )
+        check_mixture_files([entry.base for entry in entries], context.sizes)
         outside = outside_judges(context)
         warn_of_overlaps(context, outside)
         judges = holdout_judges(context) + outside

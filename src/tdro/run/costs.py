@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tdro.files import read_json
+from tdro.files import file_name, read_json
 from tdro.run.context import Context
 from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, EncoderSettings
 from tdro.stages import MANIFEST_FILE
@@ -57,27 +57,31 @@ def learner_cost(context: Context, method: str) -> Cost:
         context: The recipe at work, its stages finished.
         method: The learner, or ``soup``.
     """
-    root = context.directory.root
+    root, recipe = context.directory.root, context.recipe
     if method in (MERGE_SEARCH, "soup"):
-        trained = [root / "merging" / "start", *sorted((root / "experts").glob("*"))]
+        trained = [root / "experts" / file_name(name) for name in context.sizes]
+        if recipe.merging.start_steps:
+            trained.append(root / "merging" / "start")
         inferred = []
         if method == MERGE_SEARCH:
-            trained += sorted((root / "confirmed").glob("*"))
-            inferred = [root / "merging" / "search", root / "mixtures" / method]
+            found = root / "mixtures" / method
+            confirmed = range(len(read_json(found / "last.json")["real"]))
+            trained += [root / "confirmed" / str(number) for number in confirmed]
+            inferred = [root / "merging" / "search", found]
     elif method == LEARNING_CURVE:
         trained = [root / "curve" / "shorter", root / "curve" / "longer"]
         inferred = [root / "mixtures" / method]
     else:
-        folds = sorted((root / "reference_folds").glob("*"))
-        trained = [*(folds or [root / "reference"]), root / "mixtures" / method]
+        folds = [root / "reference_folds" / number for number in ("1", "2")]
+        references = folds if recipe.reference.folds > 1 else [root / "reference"]
+        trained = [*references, root / "mixtures" / method]
         inferred = [root / "reference_losses"]
     return _sum(context, trained, TRAINING) + _sum(context, inferred, FORWARD)
 
 
 def _sum(context: Context, folders: Iterable[Path], passes: int) -> Cost:
     unit = passes * _parameters_per_token(context, context.recipe.proxy)
-    found = [_cost(folder, unit) for folder in folders if (folder / MANIFEST_FILE).is_file()]
-    return sum(found, Cost())
+    return sum((_cost(folder, unit) for folder in folders), Cost())
 
 
 def _cost(folder: Path, flops_per_token: int) -> Cost:

@@ -11,11 +11,11 @@ from tdro.errors import InputError
 from tdro.evaluation.scores import SCORES_FILE, render_scores
 from tdro.files import WARNINGS_FILE, locked, write_json, write_table, write_text
 from tdro.processes import Processes, joined
-from tdro.recipe import Recipe
+from tdro.recipe import Recipe, retriever_name
 from tdro.report.page import write_report
 from tdro.run.context import Context, open_context
 from tdro.run.evaluation import complete_scores, holdout_judges, outside_judges, scores_stage
-from tdro.run.mixture import complete_mixture, mixture_named
+from tdro.run.mixture import check_mixture_files, complete_mixture, mixture_named
 from tdro.run.models import complete_reference, complete_retriever
 from tdro.run.overlap import warn_of_overlaps
 from tdro.stages import RunDirectory
@@ -107,6 +107,7 @@ def alone(root: Path, processes: Processes) -> Iterator[None]:
 
 
 def _scores(context: Context) -> pa.Table:
+    check_mixture_files(context.recipe.retrievers, context.sizes)
     outside = outside_judges(context)
     warn_of_overlaps(context, outside)
     learned = complete_mixture(context) if context.recipe.needs_learning else None
@@ -115,7 +116,7 @@ def _scores(context: Context) -> pa.Table:
         if entry == "reference":
             models[entry] = complete_reference(context), context.recipe.proxy
         else:
-            name = Path(entry).stem if entry.endswith(".json") else entry
+            name = retriever_name(entry)
             mixture = mixture_named(context, entry, learned)
             models[name] = complete_retriever(context, name, mixture), context.recipe.model
     judges = holdout_judges(context) + outside

@@ -1,6 +1,6 @@
 """Learning the mixture of a run: plan, reference losses, the learned weights."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,6 +121,25 @@ def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
             "does not leave: use 'learned'."
         )
     return Mixture.load(learned / f"{name}.json")
+
+
+def check_mixture_files(names: Iterable[str], tasks: Collection[str]) -> None:
+    """Checks the mixture files among some names before anything is trained.
+
+    Args:
+        names: Names of mixtures, files among them.
+        tasks: Names of the training tasks.
+
+    Raises:
+        InputError: A file cannot be read, or gives weight to a task that is not trained on.
+    """
+    for name in names:
+        if name.endswith(".json"):
+            try:
+                Mixture.load(name).aligned(tasks)
+            except InputError as error:
+                told = str(error)
+                raise InputError(told if name in told else f"{name}: {told}") from None
 
 
 def simple_mixture(context: Context, name: str) -> Mixture | None:

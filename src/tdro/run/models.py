@@ -75,9 +75,23 @@ def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
         return at_work.count_parameters(model)
 
     # Two roles with the same settings start from the same numbers, whatever their names.
-    inputs = {"settings": settings.model_dump(), "prompts": prompts}
+    inputs = {
+        "settings": settings.model_dump(),
+        "prompts": prompts,
+        **_files_of(settings.name_or_path),
+    }
     label = f"{Path(place).name} encoder"
     return context.shared.complete(Stage(label, place, inputs, work))
+
+
+def _files_of(name_or_path: str) -> dict[str, Any]:
+    """Returns what tells a model on this machine from a changed one; nothing for one of the hub."""
+    path = Path(name_or_path)
+    if not path.exists():
+        return {}
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    states = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
+    return {"files": digest([[name, one.st_size, one.st_mtime_ns] for name, one in states])}
 
 
 def complete_reference(context: Context) -> Path:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tdro.evaluation.scores import BASELINE
 from tdro.files import file_name
-from tdro.recipe import Recipe
+from tdro.recipe import Recipe, retriever_name
 from tdro.settings import (
     LEARNING_CURVE,
     MERGE_SEARCH,
@@ -91,7 +90,10 @@ def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
     if recipe.retrievers:
         found += _judging(recipe, excluded=len(names) > len(trained))
     # A stage that several others need is done for the first of them.
-    once = list({stage.place: stage for stage in reversed(found)}.values())[::-1]
+    first: dict[str, Planned] = {}
+    for stage in found:
+        first.setdefault(stage.place, stage)
+    once = list(first.values())
     twins = [place for place, stage in enumerate(once) if stage.place in _TWINS]
     if len(twins) == len(_TWINS) and _alike(recipe):
         later = once[twins[1]]
@@ -102,11 +104,6 @@ def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
 def _alike(recipe: Recipe) -> bool:
     reference, training = recipe.reference.inputs("folds"), recipe.training.inputs("folds")
     return recipe.proxy == recipe.model and reference == training
-
-
-def retriever_name(entry: str) -> str:
-    """Returns the name of a retriever of the recipe: a mixture file gives its own."""
-    return Path(entry).stem if entry.endswith(".json") else entry
 
 
 def _learning(recipe: Recipe, names: Sequence[str]) -> Iterator[Planned]:
