@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tdro.encoder import build_encoder
+from tdro.errors import fault_of_place
 from tdro.evaluation.benchmark import write_benchmark
 from tdro.mixture import Mixture
 from tdro.settings import EncoderSettings
@@ -67,6 +69,39 @@ def test_bad_input_ends_with_code_2_and_one_sentence(tdro, words):
     assert errors.count("\n") == 1
 
 
+def test_a_place_where_nothing_can_be_written_ends_with_code_2_and_one_sentence(
+    tdro, mixture_file, tmp_path
+):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "a.jsonl").write_text('["query", "answer"]\n')
+    convert = ("tasks", "convert", tmp_path / "a.jsonl", "--to", "tevatron", "-o")
+    for words in (
+        ("mixture", "top", mixture_file, "0.7", "-o", tmp_path),
+        ("mixture", "top", mixture_file, "0.7", "-o", tmp_path / "file" / "top.json"),
+        (*convert, tmp_path / "file" / "out.jsonl"),
+        (*convert, tmp_path / "file" / "out"),
+    ):
+        code, _, errors = tdro(*words)
+        assert code == 2
+        assert errors.startswith(f"tdro: {tmp_path}")
+        assert "give another path" in errors
+        assert errors.count("\n") == 1
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_only_faults_of_a_path_or_a_disk_are_the_users():
+    place = fault_of_place(PermissionError(errno.EACCES, "Permission denied", "a/b"))
+    assert place.startswith("a/b may not be read or written")
+    assert "make room" in fault_of_place(OSError(errno.ENOSPC, "No space left on device"))
+    for error in (
+        PermissionError(errno.EACCES, "a connection"),
+        FileNotFoundError(errno.ENOENT, "No such file", "a"),
+        OSError(errno.EIO, "Input/output error", "a"),
+        OSError("what a library says"),
+    ):
+        assert fault_of_place(error) is None
+
+
 def test_an_unknown_option_ends_with_code_2(tdro):
     assert tdro("run", "--speed", "high")[0] == 2
 
@@ -119,7 +154,7 @@ def test_check_and_convert_take_the_tasks_of_a_recipe(tdro, tmp_path):
     recipe.write_text(json.dumps({"tasks": [task], "model": {"name_or_path": "m"}, "max_rows": 3}))
     code, shown, _ = tdro("tasks", "check", recipe)
     assert code == 0
-    for words in ("1 query too long", "1 not in where", "faq: 1 rows over max_rows"):
+    for words in ("1 query too long", "1 not in where", "faq: 2 rows over max_rows"):
         assert words in " ".join(shown.split())
     out = tmp_path / "out"
     code, shown, _ = tdro("tasks", "convert", recipe, "-o", out, "--to", "flagembedding")

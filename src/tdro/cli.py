@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tdro import cli_mixture, cli_tasks
-from tdro.errors import InputError
+from tdro.errors import InputError, fault_of_place
 from tdro.files import COSTS_FILE
 from tdro.processes import FirstFailed
 from tdro.terminal import console
@@ -220,6 +220,13 @@ def main() -> None:
         app()
     except InputError as error:
         _tell(error)
+        sys.exit(2)
+    except OSError as error:
+        # Caught here and nowhere else: any command may be told to write where it cannot.
+        sentence = fault_of_place(error)
+        if sentence is None:
+            raise
+        _tell(sentence)
         sys.exit(2)
     except FloatingPointError as error:
         _tell(error)

@@ -23,7 +23,8 @@ def check_tasks(
     """Read tasks and show what they hold: rows, dropped rows and why, lengths, negatives."""
     from tdro.tasks.check import check_sources, render_check
 
-    checked = check_sources(_found(path)[0], strict=strict)
+    sources, max_rows = _found(path)
+    checked = check_sources(sources, max_rows=max_rows, strict=strict)
     console().print(render_check(checked), crop=False)
     if any(one.error for one in checked):
         raise typer.Exit(2)

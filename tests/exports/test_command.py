@@ -60,6 +60,16 @@ def test_writing_the_same_again_is_fine_and_another_text_is_not_lost(export, nas
     assert (nasty / "out" / "mixed.py").read_text() == "# mine\n"
 
 
+@pytest.mark.parametrize("target", ["out", "out/below"])
+def test_a_file_where_the_folder_is_to_be_ends_with_one_sentence(export, nasty, target):
+    (nasty / "out").write_text("mine")
+    code, _, errors = export("--to", "trl", "--data", "data", "-o", target)
+    assert code == 2
+    assert errors.startswith("tdro: out")
+    assert "give another path" in errors
+    assert errors.count("\n") == 1
+
+
 def test_a_task_too_light_for_a_row_is_left_out_and_told(export, nasty):
     Mixture({"heavy": 0.99, "light\n": 0.01}).save(nasty / "light.json")
     for target in ("flagembedding", "ms-swift", "tevatron"):

@@ -1,19 +1,25 @@
 """What is written is read, and where that is quick run, by the libraries it is written for."""
 
 import collections
+import json
 import runpy
 import shlex
 import subprocess
 import sys
+import tarfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tdro.encoder import build_encoder
+from tdro.errors import InputError
 from tdro.exports.targets import export_mixture, write_rendered
+from tdro.mixture import Mixture
 from tdro.settings import EncoderSettings
 
 from ..conftest import synthetic_rows
-from .conftest import NASTY
+from .conftest import NASTY, write_rows
 
 WEIGHTS = dict(zip(NASTY, [0.4, 0.3, 0.15, 0.1, 0.05], strict=True))
 
@@ -54,6 +60,36 @@ def test_datasets_draws_by_weight_and_ends_when_all_is_seen(written):
     mixed = runpy.run_path(str(written("datasets") / "mixed.py"))["mixed"]
     assert set(mixed["query"]) == set(owners())
     assert shares(mixed["query"]) == pytest.approx(WEIGHTS, abs=0.06)
+
+
+def test_datasets_reads_every_kind_of_file_that_a_task_may_have(written, nasty):
+    table = pa.Table.from_pylist(synthetic_rows(20, 0))
+    lines = nasty / "data" / f"{NASTY[1]}.jsonl"
+    (nasty / "data" / f"{NASTY[0]}.jsonl").unlink()
+    with pa.ipc.new_stream(nasty / "data" / f"{NASTY[0]}.arrow", table.schema) as stream:
+        stream.write_table(table)
+    pq.write_table(pa.Table.from_pylist(synthetic_rows(21, 1)), lines.with_suffix(".parquet"))
+    lines.unlink()
+    mixed = runpy.run_path(str(written("datasets") / "mixed.py"))["mixed"]
+    assert set(mixed["query"]) == set(owners())
+
+
+def test_datasets_reads_an_archive_that_tasks_json_names_and_no_unknown_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    write_rows(tmp_path / "data", {"a": 5})
+    with tarfile.open(tmp_path / "data" / "a.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "data" / "a.jsonl", "a.jsonl")
+    (tmp_path / "data" / "a.jsonl").rename(tmp_path / "data" / "a.txt")
+    Mixture({"a": 1.0}).save(tmp_path / "mixture.json")
+
+    def exported(file):
+        (tmp_path / "data" / "tasks.json").write_text(json.dumps({"a": {"path": file}}))
+        return export_mixture(tmp_path / "mixture.json", "datasets", data=tmp_path / "data")
+
+    write_rendered(exported("a.tar.gz"), tmp_path)
+    assert len(runpy.run_path(str(tmp_path / "mixed.py"))["mixed"]) == 5
+    with pytest.raises(InputError, match=r"'a\.txt' of the task 'a' is no task file"):
+        exported("a.txt")
 
 
 @pytest.mark.slow

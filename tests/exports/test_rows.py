@@ -17,6 +17,11 @@ def read(path):
     return [json.loads(line) for line in path.read_text().split("\n")[:-1]]
 
 
+def write_task(folder, rows):
+    folder.mkdir()
+    (folder / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
 @pytest.fixture
 def data(tmp_path):
     write_files(tmp_path / "data", {"first": 12, "second": 9})
@@ -90,16 +95,37 @@ def test_nasty_names_become_files_in_the_folder(nasty):
 
 def test_rows_of_sentence_transformers_have_equal_columns(tmp_path):
     rows = [
-        {"query": "a", "pos": ["b", "c"], "neg": ["d", "e"]},
-        {"query": "f", "pos": ["g"], "neg": ["h"]},
+        {"query": "a", "pos": ["b", "c"], "neg": list("ABCDEFGH")},
+        {"query": "f", "pos": ["g", "H"], "neg": ["h"]},
+        {"query": "D", "pos": ["b", "c", "g", "F", "G", "H"], "neg": ["A", "B"]},
     ]
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "one.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    write_rows(tmp_path / "data", {"one": None}, tmp_path / "rows", "sentence-transformers")
-    assert read(tmp_path / "rows" / "one.jsonl") == [
-        {"anchor": "a", "positive": "b", "negative_1": "d"},
-        {"anchor": "f", "positive": "g", "negative_1": "h"},
+    write_task(tmp_path / "data", rows)
+    for folder in ("rows", "again"):
+        write_rows(tmp_path / "data", {"one": None}, tmp_path / folder, "sentence-transformers")
+    written = read(tmp_path / "rows" / "one.jsonl")
+    assert read(tmp_path / "again" / "one.jsonl") == written
+    (_, _, most), (_, _, one), (_, _, two) = (
+        parts(row, "sentence-transformers") for row in written
+    )
+    assert most == list("ABCDEFG")
+    assert one[0] == "h"
+    assert len(set(one)) == 7
+    assert set(one) <= set("bcABCDEFGh")
+    assert two[:2] == ["A", "B"]
+    assert len(two) == 7
+    assert set(two) == set("ABCEh")
+
+
+def test_a_row_that_every_passage_answers_takes_no_negatives_from_others(tmp_path):
+    rows = [
+        {"query": "a", "pos": ["b", "c"], "neg": []},
+        {"query": "d", "pos": ["b"], "neg": ["c"]},
     ]
+    write_task(tmp_path / "data", rows)
+    with pytest.raises(
+        InputError, match=r"'one' has a row .* no negative .*-transformers needs one"
+    ):
+        write_rows(tmp_path / "data", {"one": None}, tmp_path / "rows", "sentence-transformers")
 
 
 @pytest.mark.parametrize("layout", ["flagembedding", "tevatron"])

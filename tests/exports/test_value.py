@@ -1,4 +1,6 @@
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -49,6 +51,16 @@ def test_files_are_found_in_the_folder_of_tasks_json(task_folder, tmp_path):
     Mixture({"alpha": 0.5, "tiny": 0.5}).save(path)
     files = [share.file for share in collect(path, task_folder).shares]
     assert files == ["tasks/alpha.jsonl.gz", "tasks/tiny.jsonl.gz"]
+
+
+def test_an_absolute_path_inside_a_folder_given_relatively(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    file = tmp_path / "data" / "x.jsonl"
+    file.touch()
+    (tmp_path / "data" / "tasks.json").write_text(json.dumps({"a": {"path": str(file)}}))
+    Mixture({"a": 1.0}).save(tmp_path / "mixture.json")
+    monkeypatch.chdir(tmp_path)
+    assert collect(tmp_path / "mixture.json", Path("data")).shares[0].file == "x.jsonl"
 
 
 def test_a_mixture_without_sizes_needs_the_number_of_rows(tmp_path):

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tdro.errors import InputError
-from tdro.tasks.layouts import Problem, Reason
+from tdro.tasks.layouts import Problem, Reason, Row, read_row
 from tdro.tasks.reading import read_records
 from tdro.tasks.sources import find_sources
 
@@ -65,6 +65,27 @@ def test_damaged_gzip(tmp_path, damage):
     path.write_bytes(damage)
     with pytest.raises(InputError, match="broken after line 0"):
         list(read_records(path))
+
+
+def test_a_text_that_is_not_utf8_is_a_problem_of_its_row(tmp_path):
+    texts = pa.array([b"a", b"c\xff", b"d"]).view(pa.string())
+    pq.write_table(pa.table({"query": texts}), tmp_path / "a.parquet")
+    first, (number, problem), last = read_records(tmp_path / "a.parquet")
+    assert (first, last) == ((1, {"query": "a"}), (3, {"query": "d"}))
+    assert number == 2
+    assert str(problem) == "not UTF-8 (byte 2 of a text in 'query')"
+
+
+@pytest.mark.parametrize("date", [pa.timestamp("us"), pa.timestamp("us", "No/Where")])
+def test_a_date_that_python_cannot_hold_is_no_matter_in_a_column_that_is_not_read(tmp_path, date):
+    rows = pa.table(
+        {"query": ["q"], "pos": [["a"]], "when": pa.array([2**62], pa.int64()).view(date)}
+    )
+    pq.write_table(rows, tmp_path / "a.parquet")
+    ((_, record),) = read_records(tmp_path / "a.parquet")
+    assert read_row(record) == Row("q", ("a",), ())
+    problem = read_row({**record, "query": record["when"]})
+    assert problem.reason is Reason.WRONG_TYPE
 
 
 def test_damaged_parquet(tmp_path):
@@ -138,6 +159,8 @@ def test_index_gives_order_and_instructions(tmp_path):
         ({"x\\a": {}}, [], "without folders"),
         ({"a": "Find a"}, ["a.jsonl"], "describes the task 'a' wrongly"),
         ({"a": {"instruction": 1}}, ["a.jsonl"], "describes the task 'a' wrongly"),
+        ({"a": {"instruction": "\ud800"}}, ["a.jsonl"], r"tasks\.json .*'a' .*half a surrogate"),
+        ({"a": {"path": "\ud800"}}, [], r"tasks\.json gives the task 'a' the path .*half a surrog"),
         ([], ["a.jsonl"], "must be a JSON object"),
         ({}, ["a.jsonl"], "must be a JSON object"),
         ("{", ["a.jsonl"], r"tasks\.json is not valid JSON"),

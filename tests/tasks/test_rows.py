@@ -280,6 +280,7 @@ def test_scores_under_other_names(read):
         ({"pos_scores": None}, "no score (no key 'pos_scores')"),
         ({"neg_scores": None}, "no score (the negatives have none)"),
         ({"pos_scores": [0.9, "high"]}, "wrong type ('pos_scores' holds str, not a number)"),
+        ({"pos_scores": [0.9, 10**400]}, "'pos_scores' holds a number beyond any use"),
         ({"pos_scores": 0.9}, "'pos_scores' holds float, not a list"),
         ({"pos_scores": [-1.0, -2.0]}, "needs positives scored above 0, not -2"),
     ],

@@ -8,6 +8,15 @@ import yaml
 
 from tdro.errors import InputError
 from tdro.exports.value import Export, Share
+from tdro.tasks.parts import TAR_SUFFIXES
+from tdro.tasks.reading import SUFFIXES, either
+
+# What the library datasets calls the format of a file; it unpacks archives of JSONL itself.
+_KINDS = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    **dict.fromkeys((".jsonl", ".jsonl.gz", *TAR_SUFFIXES), "json"),
+}
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -64,8 +73,18 @@ def as_yaml(value: object) -> str:
 
 
 def kind(share: Share) -> str:
-    """Returns what the library datasets calls the format of a task's file."""
-    return "parquet" if share.file.endswith(".parquet") else "json"
+    """Returns what the library datasets calls the format of a task's file.
+
+    Raises:
+        InputError: The file's name does not tell.
+    """
+    for ending, format_name in _KINDS.items():
+        if share.file.endswith(ending):
+            return format_name
+    raise InputError(
+        f"The file {share.file!r} of the task {share.name!r} is no task file: its name must end "
+        f"in {either((*SUFFIXES, *TAR_SUFFIXES))}."
+    )
 
 
 def pattern(path: Path) -> str:

@@ -154,11 +154,19 @@ def _guessed(names: Mapping[str, float]) -> dict[str, str]:
     return {name: f"{file_name(name)}.jsonl" for name in names}
 
 
+def _inside(data: Path, file: Path) -> str:
+    # `tasks.json` may give an absolute path inside a folder that was given otherwise. No other
+    # is resolved, since it may be a link to a file elsewhere.
+    if not file.is_relative_to(data):
+        data, file = data.resolve(), file.resolve()
+    return file.relative_to(data).as_posix()
+
+
 def _found(data: Path, names: list[str]) -> dict[str, str]:
     if not data.is_dir():
         raise InputError(f"{data} is no folder: --data takes the folder of the task files.")
     files = {
-        source.name: source.path.relative_to(data).as_posix()
+        source.name: _inside(data, source.path)
         for source in find_sources(data)
         if source.path is not None and source.path.is_file()
     }

@@ -56,15 +56,20 @@ def check(path: Path, *, strict: bool = False) -> list[Checked]:
     return check_sources(find_sources(path), strict=strict)
 
 
-def check_sources(sources: Sequence[TaskSource], *, strict: bool = False) -> list[Checked]:
-    """As :func:`check`, for tasks that were found already, such as those of a recipe."""
-    return [_check_one(source, strict) for source in sources]
+def check_sources(
+    sources: Sequence[TaskSource], *, max_rows: int | None = None, strict: bool = False
+) -> list[Checked]:
+    """As :func:`check`, for tasks that were found already, such as those of a recipe.
+
+    ``max_rows`` is a limit on the rows of each task; a task's own limit holds too.
+    """
+    return [_check_one(source, max_rows, strict) for source in sources]
 
 
-def _check_one(source: TaskSource, strict: bool) -> Checked:
+def _check_one(source: TaskSource, max_rows: int | None, strict: bool) -> Checked:
     keys = KeyCounter()
     try:
-        report = scan(source, strict=strict, seen=keys.add).report
+        report = scan(source, max_rows=max_rows, strict=strict, seen=keys.add).report
         return Checked(source, report, "", keys.queries, keys.positives)
     except InputError as error:
         if strict:

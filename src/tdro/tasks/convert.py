@@ -92,8 +92,8 @@ def convert(
             "hold: name a folder, which gets a tasks.json."
         )
     partial = target.with_name(f".partial.{target.name}")
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         done = _file(sources[0], partial, target, layout, max_rows, strict)
         partial.replace(target)
     finally:

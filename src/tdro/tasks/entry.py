@@ -46,6 +46,15 @@ class TaskEntry(Options):
             raise ValueError("a dataset of the hub is 'org/name'; a folder is given as 'path'")
         return name
 
+    @field_validator("instruction")
+    @classmethod
+    def _is_unicode(cls, instruction: str) -> str:
+        try:
+            instruction.encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds half a surrogate pair, write the whole character") from None
+        return instruction
+
     @model_validator(mode="after")
     def _one_place(self) -> "TaskEntry":
         if self.path is not None and self.dataset is not None:

@@ -64,7 +64,7 @@ def mine(
     index = Bm25Index(bm25s, passages, searched)
     for words, banned in zip(query_words(bm25s, queries), excluded, strict=True):
         hits = searched[best_places(index.scores(words, banned), count)]
-        yield np.concatenate([hits, _others(len(passages), hits, banned, count, generator)])
+        yield np.concatenate([hits, others(len(passages), hits, banned, count, generator)])
 
 
 def query_words(bm25s: ModuleType, queries: Iterable[str]) -> Iterator[list[str]]:
@@ -126,10 +126,14 @@ def best_places(scores: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     return hits[np.argsort(-scores[hits], kind="stable")][:count]
 
 
-def _others(
+def others(
     passages: int, hits: Numbers, banned: Numbers, count: int, generator: np.random.Generator
 ) -> Numbers:
-    """Draws what the hits leave wanting, apart from the hits and the banned."""
+    """Draws what the hits leave wanting of ``count`` passages, apart from hits and banned.
+
+    Returns:
+        Distinct numbers; fewer than are wanting where there are no others.
+    """
     missing = count - len(hits)
     if missing <= 0:
         return hits[:0]

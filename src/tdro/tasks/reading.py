@@ -122,9 +122,31 @@ def table_records(batches: Iterable[pa.RecordBatch]) -> Records:
     number = 0
     for batch in batches:
         for start in range(0, len(batch), BATCH):
-            for record in batch.slice(start, BATCH).to_pylist():
+            for record in _records(batch.slice(start, BATCH)):
                 number += 1
                 yield number, record
+
+
+def _records(rows: pa.RecordBatch) -> Iterable[object]:
+    try:
+        found: list[object] = rows.to_pylist()
+    except (ValueError, OverflowError):
+        return (_record(rows.slice(place, 1)) for place in range(len(rows)))
+    return found
+
+
+def _record(row: pa.RecordBatch) -> object:
+    """Converts one row, cell by cell, where Python cannot hold what a cell of it holds."""
+    record: dict[str, object] = {}
+    for name, (cell,) in zip(row.schema.names, row.columns, strict=True):
+        try:
+            record[name] = cell.as_py()
+        except UnicodeDecodeError as error:
+            return Problem(Reason.NOT_UTF8, f"byte {error.start + 1} of a text in {name!r}")
+        except (ValueError, OverflowError):
+            # Such as a date after the year 9999: left as it is, and no text to who reads it.
+            record[name] = cell
+    return record
 
 
 _READERS: dict[str, Callable[[Path], Records]] = {

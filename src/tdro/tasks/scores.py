@@ -129,7 +129,10 @@ def _number(value: object, key: str) -> float:
         if value is None:
             raise BadRowError(Reason.NO_SCORE, f"{key!r} holds none")
         raise BadRowError(Reason.WRONG_TYPE, f"{key!r} holds {type(value).__name__}, not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise BadRowError(Reason.WRONG_SCORES, f"{key!r} holds a number beyond any use") from None
 
 
 def _numbers(record: Mapping[str, Any], key: str, count: int) -> list[float]:

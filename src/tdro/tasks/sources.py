@@ -98,7 +98,13 @@ def _indexed_source(folder: Path, name: str, said: object, files: Mapping[str, P
 
 
 def _inside(folder: Path, name: str, said: object) -> Path:
-    path = (folder / str(said)).resolve()
+    try:
+        path = (folder / str(said)).resolve()
+    except ValueError:
+        raise InputError(
+            f"{folder / INDEX_FILE} gives the task {name!r} the path {str(said)!r}, "
+            "which no file can have: it holds a zero byte or half a surrogate pair."
+        ) from None
     if not path.is_relative_to(folder.resolve()):
         raise InputError(
             f"{folder / INDEX_FILE} gives the task {name!r} the path {str(said)!r}, "
