@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 # What changes how a stage works but not what comes out of it, but for rounding.
-_NOT_INPUTS = {"save_every", "mini_batch_size", "gradient_checkpointing"}
+NOT_INPUTS = {"save_every", "mini_batch_size", "gradient_checkpointing", "chunk_tokens"}
 
 
 class Settings(BaseModel):
@@ -26,7 +26,7 @@ class Settings(BaseModel):
         Args:
             without: Names of further settings that it does not depend on.
         """
-        left_out = {*_NOT_INPUTS, *without}
+        left_out = {*NOT_INPUTS, *without}
         if getattr(self, "lora", None) is None:
             # They came later than the others: without them a finished stage stays finished.
             left_out |= {"lora", "save_adapter"}

@@ -15,6 +15,7 @@ from rich.markup import escape
 from tdro.files import digest, locked, publish, read_json, write_json
 from tdro.processes import Processes
 from tdro.progress import Tick, stage_progress
+from tdro.settings import NOT_INPUTS
 
 MANIFEST_FILE = "manifest.json"
 PROFILE_FOLDER = "profile"
@@ -46,6 +47,10 @@ class Stage:
     def fingerprint(self) -> str:
         """Digest of the inputs."""
         return digest(dict(self.inputs))
+
+    def fits(self, inputs: Mapping[str, Any]) -> bool:
+        """Tells whether what was finished with some inputs is the result with these."""
+        return self.fingerprint in (digest(inputs), digest(_inputs_of_today(inputs)))
 
 
 class RunDirectory:
@@ -165,9 +170,9 @@ class RunDirectory:
         if not (target / MANIFEST_FILE).is_file():
             return "to be done"
         manifest = read_json(target / MANIFEST_FILE)
-        if manifest["fingerprint"] == stage.fingerprint:
+        if stage.fits(manifest["inputs"]):
             return None
-        before, now = _flat(manifest["inputs"]), _flat(dict(stage.inputs))
+        before, now = _flat(_inputs_of_today(manifest["inputs"])), _flat(dict(stage.inputs))
         changed = sorted(key for key in before | now if before.get(key) != now.get(key))
         if not changed:
             return "to be done again"
@@ -229,6 +234,14 @@ def fingerprint_of(finished: Path | Pending) -> str:
         return finished.fingerprint
     fingerprint: str = read_json(finished / MANIFEST_FILE)["fingerprint"]
     return fingerprint
+
+
+def _inputs_of_today(value: Any) -> Any:
+    """Leaves out settings that were inputs when a stage was finished and are none any more."""
+    if isinstance(value, dict):
+        kept = {key: item for key, item in value.items() if key not in NOT_INPUTS}
+        return {key: _inputs_of_today(item) for key, item in kept.items()}
+    return [_inputs_of_today(item) for item in value] if isinstance(value, list) else value
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
