@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -165,6 +166,19 @@ def test_a_model_that_is_not_there_is_one_sentence(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(InputError, match="cannot be loaded"):
         build_encoder(settings(tmp_path))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "empty", "of another shape"])
+def test_weights_that_are_not_whole_are_one_sentence(tiny_llm, tmp_path, damage):
+    model = shutil.copytree(tiny_llm, tmp_path / "model")
+    weights, config = model / "model.safetensors", model / "config.json"
+    if damage == "of another shape":
+        config.write_text(config.read_text().replace('"hidden_size": 32', '"hidden_size": 64'))
+    else:
+        content = weights.read_bytes()
+        weights.write_bytes(content[: len(content) // 2 if damage == "cut short" else 0])
+    with pytest.raises(InputError, match=r"weights of '.*' cannot be read .*: fetch them again"):
+        build_encoder(settings(model))
 
 
 def test_precision_can_be_forced():

@@ -70,7 +70,7 @@ def test_top_takes_the_floor_of_the_decimal_as_written(tasks, fraction, kept):
     assert set(top.weights.values()) == {1 / kept}
 
 
-@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, "much"])
+@pytest.mark.parametrize("fraction", [0, -0.5, 1.5, "much", "nan", "inf"])
 def test_an_impossible_fraction_is_one_sentence(fraction):
     with pytest.raises(InputError, match="fraction"):
         Mixture.uniform(["a", "b"]).top(fraction)
@@ -97,6 +97,10 @@ def test_impossible_weights_are_refused(wrong, sentence):
         ("[1]", "no mixture file"),
         ('{"domain_weights": {"a": "much"}}', "task 'a' is 'much'"),
         ('{"domain_weights": {"a": 0.5}}', "sum to 1"),
+        ('{"domain_weights": {"a": 1}, "domain_ids": ["a"]}', "'domain_ids' must give a whole"),
+        ('{"domain_weights": {"a": 1}, "domain_ids": {"a": "0"}}', "'domain_ids' must give"),
+        ('{"domain_weights": {"a": 1}, "size": [1]}', "'size' must give a whole number"),
+        ('{"domain_weights": {"a": 1}, "size": {"a": "1"}}', "'size' must give a whole number"),
     ],
 )
 def test_a_broken_file_is_named(tmp_path, content, sentence):
@@ -105,6 +109,12 @@ def test_a_broken_file_is_named(tmp_path, content, sentence):
     with pytest.raises(InputError, match=sentence) as caught:
         Mixture.load(path)
     assert "broken.json" in str(caught.value)
+
+
+def test_a_folder_for_a_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory") as caught:
+        Mixture.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_a_weight_without_a_dataset_is_refused_by_name():

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -68,47 +70,39 @@ def test_planned_texts_are_the_rows_own_and_prompted(plan, training_tasks):
         assert [shown.passages[number] for number in shown.passage_of[at]] == wanted
 
 
+class StopError(Exception):
+    pass
+
+
 def test_reference_losses_go_on_from_finished_windows(
     plan, training_tasks, model, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("tdro.reference._WINDOW", 10)
     tasks = [item.task for item in training_tasks]
     options = {"temperature": 0.05, "chunk_tokens": 500, "precision": "fp32"}
+    score = partial(score_plan, [Share(model, np.arange(len(plan.task_of)))], plan, tasks)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
     told = []
-    tokens = score_plan(
-        [Share(model, np.arange(len(plan.task_of)))],
-        plan,
-        tasks,
-        whole,
-        tick=lambda *args: told.append(args),
-        **options,
-    )
+    tokens = score(whole, tick=lambda *args: told.append(args), **options)
     assert told[-1][:2] == (48, 48)
-
-    class StopError(Exception):
-        pass
 
     def stop(done, total, loss):
         if done == 30:
             raise StopError
 
     with pytest.raises(StopError):
-        score_plan(
-            [Share(model, np.arange(len(plan.task_of)))], plan, tasks, broken, tick=stop, **options
-        )
+        score(broken, tick=stop, **options)
     again = []
-    resumed = score_plan(
-        [Share(model, np.arange(len(plan.task_of)))],
-        plan,
-        tasks,
-        broken,
-        tick=lambda *args: again.append(args),
-        **options,
-    )
+    resumed = score(broken, tick=lambda *args: again.append(args), **options)
     assert len(again) == 2
     assert resumed == tokens > 0
     np.testing.assert_array_equal(load_losses(whole), load_losses(broken))
+    assert sorted(path.name for path in broken.iterdir()) == ["losses.parquet"]
+
+    # Killed later, as while other rows are scored, or while the windows were removed.
+    (broken / "window-0-000000000000.parquet").touch()
+    assert score(broken, tick=lambda *args: again.append(args), **options) == tokens
+    assert len(again) == 2
     assert sorted(path.name for path in broken.iterdir()) == ["losses.parquet"]

@@ -125,7 +125,8 @@ def test_a_second_run_repeats_nothing(recipe_file, finished):
     # Copied anew or moved, a benchmark is the same as long as it holds the same.
     for file in (recipe_file.parent / "outside").rglob("*.jsonl"):
         file.touch()
-    said = run(recipe_file, finished)
+    # How many tokens go through at once changes no result.
+    said = run(recipe_file, finished, ["learning.chunk_tokens=512"])
     assert manifests(finished) == before
     assert "to be done" not in said
 

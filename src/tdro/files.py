@@ -75,12 +75,14 @@ def read_json(path: Path) -> Any:
     """Reads a JSON file.
 
     Raises:
-        InputError: The file is missing or is not JSON.
+        InputError: The file is missing, cannot be read or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not valid JSON ({error}).") from None
 

@@ -93,7 +93,7 @@ class Mixture:
             exact = Decimal(str(fraction))
         except InvalidOperation:
             raise InputError(f"A fraction such as 0.7 is needed, not {str(fraction)!r}.") from None
-        if not 0 < exact <= 1:
+        if exact.is_nan() or not 0 < exact <= 1:
             raise InputError(
                 f"The fraction of tasks to keep is above 0 and at most 1, not {exact}."
             )
@@ -146,7 +146,7 @@ class Mixture:
         """Reads a mixture file, ours or the authors'.
 
         Raises:
-            InputError: The file is missing, is not JSON, or is no mixture.
+            InputError: The file cannot be read, is not JSON, or is no mixture.
         """
         path = Path(path)
         content = read_json(path)
@@ -157,10 +157,14 @@ class Mixture:
             if isinstance(weight, bool) or not isinstance(weight, int | float):
                 raise InputError(f"{path}: the weight of task {task!r} is {weight!r}, no number.")
         ids = content.get("domain_ids") or dict(zip(weights, range(len(weights)), strict=True))
+        sizes = content.get("size") or {}
+        for key, found in (("domain_ids", ids), ("size", sizes)):
+            if not isinstance(found, dict) or any(type(n) is not int for n in found.values()):
+                raise InputError(f"{path}: {key!r} must give a whole number for each task.")
         order = sorted(weights, key=lambda task: ids.get(task, len(ids)))
         details = {key: value for key, value in content.items() if key not in _FILE_KEYS}
         try:
-            return cls({task: weights[task] for task in order}, content.get("size") or {}, details)
+            return cls({task: weights[task] for task in order}, sizes, details)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from tokenizers import processors
 from transformers import (
     MODEL_FOR_MASKED_LM_MAPPING,
@@ -69,6 +70,14 @@ def told_in_one_sentence(settings: EncoderSettings) -> Iterator[None]:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"The model {settings.name_or_path!r} cannot be loaded: {reason}"
+        ) from None
+    # What weights that were cut short raise, or those of another config.json: safetensors has
+    # an error of its own, torch's files give the other two.
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".!") or "the file ends too soon"
+        raise InputError(
+            f"The weights of {settings.name_or_path!r} cannot be read ({reason}): fetch them again "
+            "if they are not whole or not of this model."
         ) from None
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tdro.counting import counted_tokens, tokens_of, with_tokens
 from tdro.encoder import autocast
-from tdro.files import BY_TASK_FILE
+from tdro.files import BY_TASK_FILE, write_table
 from tdro.plan import Plan, make_plan
 from tdro.processes import Processes
 from tdro.progress import Tick
@@ -57,7 +57,7 @@ def score_plan(
 
     Rows are scored task by task, so that a passage shown to many queries is embedded once a
     window. Each finished window is kept as a file of its own: a killed call goes on from there, and
-    several processes share the windows out.
+    several processes share the windows out. A call that finds its result does nothing.
 
     Args:
         shares: Which reference scores which rows; together all rows of the plan.
@@ -74,6 +74,8 @@ def score_plan(
         Tokens that went through the references, in the windows of killed calls too.
     """
     processes = processes or Processes()
+    if (directory / LOSSES_FILE).is_file():
+        return processes.once(lambda: _put_together(directory))
     done, total, turn = 0, len(plan.task_of), 0
     for number, share in enumerate(shares):
         share.model.eval()
@@ -103,16 +105,18 @@ def score_plan(
 
 
 def _put_together(directory: Path) -> int:
-    """Writes the losses of all windows in the order of the plan and returns their tokens."""
+    """Puts the losses of all windows in the order of the plan, once, and returns their tokens."""
+    target = directory / LOSSES_FILE
     parts = sorted(directory.glob("window-*.parquet"))
-    windows = [pq.read_table(part) for part in parts]
-    if windows:
+    if parts and not target.is_file():
+        windows = [pq.read_table(part) for part in parts]
         bare = [window.replace_schema_metadata(None) for window in windows]
-        table = pa.concat_tables(bare).sort_by("place")
-        pq.write_table(table.select(["loss"]), directory / LOSSES_FILE)
+        losses = pa.concat_tables(bare).sort_by("place").select(["loss"])
+        write_table(target, with_tokens(losses, sum(tokens_of(window) for window in windows)))
+    # Also those that a call left that was killed here.
     for part in parts:
         part.unlink()
-    return sum(tokens_of(window) for window in windows)
+    return tokens_of(pq.read_table(target)) if target.is_file() else 0
 
 
 def _window_losses(

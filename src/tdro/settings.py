@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 # What changes how a stage works but not what comes out of it, but for rounding.
-_NOT_INPUTS = {"save_every", "mini_batch_size", "gradient_checkpointing"}
+_NOT_INPUTS = {"save_every", "mini_batch_size", "gradient_checkpointing", "chunk_tokens"}
 
 
 class Settings(BaseModel):

@@ -83,6 +83,11 @@ def test_all_wrong_values_of_a_recipe_are_told(dry_run, recipe):
         ({"training": {"batch_size": 8}}, "Task 'tiny' has 6 rows to train on, fewer than", "8"),
         ({"model": {"name_or_path": "TINY", "layers": 7}, "proxy": {}}, "layers: 7 is more", "1"),
         (
+            {"model": {"name_or_path": "TINY", "kind": "static", "dimensions": 33}, "proxy": {}},
+            "dimensions: 33 is more than the 32 of",
+            "1",
+        ),
+        (
             {"learning": {"method": "learning-curve"}, "retrievers": ["ema"]},
             "'ema' asks for a mixture that learning-curve does not leave",
             "1",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tdro.errors import InputError
 from tdro.estimate.rows import NotHereError, TaskGlance, glance_at
+from tdro.estimate.sizes import skeleton
 from tdro.evaluation.benchmark import read_documents
 from tdro.evaluation.loaders.source import Glimpse
 from tdro.evaluation.scores import check_metrics
@@ -117,6 +118,8 @@ def _model(settings: EncoderSettings, found: Findings) -> None:
         return
     if local:
         found.trying(partial(pretrained_tokenizer, settings, config))
+    if settings.kind == "static" and settings.dimensions is not None:
+        found.trying(partial(skeleton, settings, local=True))
 
 
 def _tasks(

@@ -185,7 +185,6 @@ def _reference_losses(
     recipe = context.recipe
     options: dict[str, Any] = {
         "temperature": recipe.learning.temperature,
-        "chunk_tokens": recipe.learning.chunk_tokens,
         "precision": recipe.proxy.precision,
     }
 
@@ -199,7 +198,8 @@ def _reference_losses(
             at_work.Share(at_work.load_model(item.folder), plan.places_of(item.scores))
             for item in references
         ]
-        how = {**options, "tick": tick, "processes": processes}
+        chunk_tokens = recipe.learning.chunk_tokens
+        how = {**options, "chunk_tokens": chunk_tokens, "tick": tick, "processes": processes}
         tokens = at_work.score_plan(shares, plan, tasks, directory, **how)
         trained, further = [], None
         if len(shares) == 1:
