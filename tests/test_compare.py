@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -297,6 +298,18 @@ def test_a_training_that_reference_and_uniform_share_is_done_once(recipe_file, f
     weights = "model/model.safetensors"
     assert (apart / "reference" / weights).read_bytes() == (reference / weights).read_bytes()
     assert (apart / "retrievers/uniform" / weights).read_bytes() == (uniform / weights).read_bytes()
+
+    # What a killed training left goes when its twin is there to be copied.
+    copied = apart / "retrievers/uniform"
+    inputs = json.loads((copied / "manifest.json").read_text())["inputs"]
+    checkpoint = copied.with_name(".uniform.partial") / "trainer/checkpoint-2"
+    checkpoint.mkdir(parents=True)
+    (checkpoint.parents[1] / "inputs.json").write_text(json.dumps(inputs))
+    before = {path.name for path in copied.iterdir()}
+    shutil.rmtree(copied)
+    execute(load_recipe(recipe_file, changes), apart, console)
+    assert {path.name for path in copied.iterdir()} == before
+    assert (copied / weights).read_bytes() == (uniform / weights).read_bytes()
 
 
 def test_a_model_that_is_not_kept_still_serves_as_the_reference(recipe_file, tmp_path):

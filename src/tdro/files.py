@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -46,6 +46,12 @@ def file_identity(path: Path) -> dict[str, Any]:
     """Returns what tells a file from a changed one without reading it."""
     state = path.stat()
     return {"path": str(path), "bytes": state.st_size, "changed": state.st_mtime_ns}
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """Returns what tells files below a folder from changed ones without reading them."""
+    states = [(str(file.relative_to(folder)), file.stat()) for file in files]
+    return digest([[name, state.st_size, state.st_mtime_ns] for name, state in states])
 
 
 def write_text(path: Path, text: str) -> None:

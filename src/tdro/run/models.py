@@ -15,6 +15,7 @@ from tdro.files import (
     TRAINED_ROWS_FILE,
     digest,
     file_name,
+    files_digest,
     read_json,
     write_json,
 )
@@ -90,8 +91,7 @@ def _files_of(name_or_path: str) -> dict[str, Any]:
     if not path.exists():
         return {}
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    states = [(file.relative_to(path).as_posix(), file.stat()) for file in files]
-    return {"files": digest([[name, one.st_size, one.st_mtime_ns] for name, one in states])}
+    return {"files": files_digest(path, files)}
 
 
 def complete_reference(context: Context) -> Path:
@@ -206,7 +206,10 @@ def _copied(
     if not there or fingerprint_of(twin) != fingerprint:
         return None
     manifest = read_json(twin / MANIFEST_FILE)
-    shutil.copytree(twin / MODEL_FOLDER, directory / MODEL_FOLDER, dirs_exist_ok=True)
+    # Checkpoints of a training that was killed before its twin was there.
+    for left in filter(Path.is_dir, list(directory.iterdir())):
+        shutil.rmtree(left)
+    shutil.copytree(twin / MODEL_FOLDER, directory / MODEL_FOLDER)
     shutil.copy(twin / TRAINED_ROWS_FILE, directory)
     sampling = read_json(twin / SAMPLING_FILE)
     write_json(directory / SAMPLING_FILE, {**sampling, "retriever": training.name})

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tdro.files import digest, file_identity
+from tdro.files import file_identity, files_digest
 from tdro.tasks.parts import files_of
 from tdro.tasks.task import DEFAULT_SPLIT, TaskSource
 
@@ -16,11 +16,7 @@ def source_identity(source: TaskSource) -> dict[str, Any]:
     path = source.path
     if path is None or path.is_file():
         return file_identity(path) if path else {}
-    states = [(str(file.relative_to(path)), file.stat()) for file in files_of(path)]
-    return {
-        "path": str(path),
-        "files": digest([[name, one.st_size, one.st_mtime_ns] for name, one in states]),
-    }
+    return {"path": str(path), "files": files_digest(path, files_of(path))}
 
 
 def reading_options(source: TaskSource) -> dict[str, Any]:
