@@ -1,11 +1,15 @@
 """The scripts in benchmarks/ run to their end on small data; their figures are not looked at."""
 
+import itertools
 import json
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tdro.mixture import Mixture
@@ -193,6 +197,42 @@ def test_the_transfer_table_tells_like_mixtures_from_unlike_ones(tmp_path):
         ("other", "another seed", 1.0),
     ]
     assert Mixture.load(tmp_path / "means/one-tdro.json").weights == pytest.approx(falling)
+
+
+def test_slopes_of_scores_in_weights_are_found_again_from_finished_cells(tmp_path):
+    slopes = {"a": 0.3, "b": 0.1, "c": -0.1}
+    level = {0: 0.5, 1: 0.6}
+    mixtures = {"uniform": (1, 1, 1), "one": (4, 1, 1), "two": (1, 5, 2), "less": (2, 2, 0)}
+    for seed, (name, parts) in itertools.product(level, mixtures.items()):
+        weights = np.array(parts) / sum(parts)
+        place = tmp_path / f"seed-{seed}"
+        drawn = {"retriever": name, "tasks": list(slopes), "weights": weights.tolist()}
+        told = place / "retrievers" / name / "sampling.json"
+        told.parent.mkdir(parents=True)
+        told.write_text(json.dumps(drawn))
+        lines = [
+            {
+                "benchmark": task,
+                "group": "holdout",
+                "nDCG@10": level[seed] + slope * np.log(3 * weight) if weight else 0.0,
+            }
+            for (task, slope), weight in zip(slopes.items(), weights, strict=True)
+        ]
+        scores = place / "runs" / name / "scores.parquet"
+        scores.parent.mkdir(parents=True)
+        pq.write_table(pa.Table.from_pylist(lines), scores)
+    told = tmp_path / "told.json"
+    best = tmp_path / "best.json"
+    run("mixtures/slopes.py", tmp_path, "--floor", 0.1, "--save", best, "--json", told)
+    found = json.loads(told.read_text())
+    assert {line["task"]: line["slope"] for line in found["slopes"]} == pytest.approx(slopes)
+    assert Mixture.load(best).weights == pytest.approx(
+        {"a": 0.9 * 0.75 + 0.1 / 3, "b": 0.9 * 0.25 + 0.1 / 3, "c": 0.1 / 3}
+    )
+    # The scores lie on the line, so other seeds foretell them exactly; "less" is not foretold.
+    assert [line["retriever"] for line in found["foretold"]] == ["one", "two"] * 2
+    for line in found["foretold"]:
+        assert line["foretold"] == pytest.approx(line["real"])
 
 
 def test_estimates_of_memory_and_operations_are_within_a_fifth(tmp_path):

@@ -100,16 +100,26 @@ def _static_modules(
     settings: EncoderSettings, model: Any, tokenizer: PreTrainedTokenizerBase
 ) -> list[Any]:
     weights = model.get_input_embeddings().weight.detach().float()
+    dimensions = static_dimensions(settings, weights.shape[1])
     if settings.dimensions is not None:
-        if settings.dimensions > weights.shape[1]:
-            raise InputError(
-                f"dimensions: {settings.dimensions} is more than the {weights.shape[1]} "
-                f"of {settings.name_or_path!r}."
-            )
-        weights = _principal_components(weights, settings.dimensions)
+        weights = _principal_components(weights, dimensions)
     backend = tokenizer.backend_tokenizer
     backend.enable_truncation(settings.max_passage_length)
     return [StaticEmbedding(backend, embedding_weights=weights.contiguous()), Normalize()]
+
+
+def static_dimensions(settings: EncoderSettings, width: int) -> int:
+    """Returns the width of a bag of token embeddings that are ``width`` wide themselves.
+
+    Raises:
+        InputError: It is asked to be wider than they are.
+    """
+    if settings.dimensions is not None and settings.dimensions > width:
+        raise InputError(
+            f"dimensions: {settings.dimensions} is more than the {width} "
+            f"of {settings.name_or_path!r}."
+        )
+    return settings.dimensions or width
 
 
 def _principal_components(weights: torch.Tensor, dimensions: int) -> torch.Tensor:

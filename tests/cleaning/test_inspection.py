@@ -200,3 +200,10 @@ def test_a_sample_is_cut(tmp_path):
     (look,) = inspect([source(path)]).looks
     assert len(look.samples[0].query) == 300
     assert np.isclose(look.query_words[2], 500)
+
+
+def test_a_page_that_cannot_be_written_is_told_before_the_tasks_are_read(tdro, folder, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, shown, told = tdro("tasks", "inspect", folder, "-o", tmp_path / "file" / "page.html")
+    assert (code, f"{tmp_path / 'file'} is there already" in told) == (2, True)
+    assert "tasks" not in shown

@@ -7,8 +7,7 @@ import torch
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from transformers import AutoModel
 
-from tdro.encoder import count_parameters
-from tdro.errors import InputError
+from tdro.encoder import count_parameters, static_dimensions
 from tdro.lora import adapter_config
 from tdro.pretrained import pooling_of, pretrained_config
 from tdro.settings import EncoderSettings, LoraSettings
@@ -106,11 +105,7 @@ def skeleton(
 
 
 def _bag(settings: EncoderSettings, rows: int, width: int) -> Skeleton:
-    dimensions = settings.dimensions or width
-    if dimensions > width:
-        raise InputError(
-            f"dimensions: {dimensions} is more than the {width} of {settings.name_or_path!r}."
-        )
+    dimensions = static_dimensions(settings, width)
     return Skeleton(dimensions, _Bag(rows, dimensions), Normalize())
 
 

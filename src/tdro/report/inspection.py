@@ -65,6 +65,7 @@ def inspect_to(
     for path in filter(None, (target, as_json)):
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file to write.")
+        path.parent.mkdir(parents=True, exist_ok=True)
     for module, extra in _NEEDED.items():
         require(module, extra)
     with stage_progress(console, "tasks") as tick:

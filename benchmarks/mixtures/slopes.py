@@ -1,0 +1,171 @@
+"""What could any mixture gain, by the retrievers that a comparison has trained already?
+
+Fits the score of each task's hold-out, in all seeds and mixtures of a comparison, to the logarithm
+of its weight: one slope a task, a level for each seed. Where scores grow so, the best mixture is in
+proportion to the slopes; a floor keeps it where the fit tells something. Each seed's differences to
+uniform are also foretold by the slopes of the other seeds, so that one sees whether the fit tells
+anything. `response.py` asks the same of random mixtures that it trains for it.
+
+Usage: python benchmarks/mixtures/slopes.py FOLDER [--save MIXTURE] [--json FILE], FOLDER what
+`tdro compare` writes into; finished cells are enough.
+"""
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from tdro.evaluation.scores import BASELINE
+from tdro.learning.curve import curve_weights
+from tdro.mixture import Mixture
+
+Floats = NDArray[np.float64]
+
+
+class Cell(NamedTuple):
+    """A retriever's weights and hold-out scores, in the order of the tasks, shape (K,)."""
+
+    seed: int
+    retriever: str
+    weights: Floats
+    scores: Floats
+
+
+class Slopes(NamedTuple):
+    """Gain of each hold-out's score by e times the weight, and its standard error, shape (K,)."""
+
+    slope: Floats
+    error: Floats
+
+    def gain(self, weights: Floats) -> float:
+        """Returns the mean gain over uniform that is foretold for a mixture of all tasks."""
+        return float((self.slope * np.log(weights * len(weights))).mean())
+
+
+def cells_of(folder: Path, metric: str) -> tuple[list[str], list[Cell]]:
+    """Reads the names of the tasks and every finished cell whose training had all of its steps."""
+    cells, tasks = [], []
+    for path in sorted(folder.glob("seed-*/runs/*/scores.parquet")):
+        place = path.parents[2]
+        sampling = place / "retrievers" / path.parent.name / "sampling.json"
+        if not sampling.is_file():
+            continue
+        drawn = json.loads(sampling.read_text())
+        if "@" in drawn["retriever"]:
+            continue
+        tasks = tasks or drawn["tasks"]
+        weights = dict(zip(drawn["tasks"], drawn["weights"], strict=True))
+        table = pq.read_table(path, filters=[("group", "=", "holdout")])
+        means = table.group_by("benchmark").aggregate([(metric, "mean")]).to_pylist()
+        scores = {line["benchmark"]: line[f"{metric}_mean"] for line in means}
+        found = [np.array([one.get(task, 0.0) for task in tasks]) for one in (weights, scores)]
+        cells.append(Cell(int(place.name.removeprefix("seed-")), drawn["retriever"], *found))
+    if len(cells) < 4:
+        raise SystemExit(f"{folder} holds {len(cells)} finished cells; slopes need four or more.")
+    return tasks, cells
+
+
+def slopes_of(cells: Iterable[Cell]) -> Slopes:
+    """Fits slopes and levels by least squares; a task that a mixture leaves out is not counted."""
+    cells = list(cells)
+    seeds = np.array([cell.seed for cell in cells])
+    with np.errstate(divide="ignore"):
+        logs = np.log(np.array([cell.weights for cell in cells]))
+    scores = np.array([cell.scores for cell in cells])
+    fits = []
+    for task in range(logs.shape[1]):
+        known = np.isfinite(logs[:, task])
+        levels = (seeds[known, None] == np.unique(seeds[known])).astype(float)
+        design = np.c_[levels, logs[known, task]]
+        values = scores[known, task]
+        fit = np.linalg.lstsq(design, values)[0]
+        free = max(1, len(values) - design.shape[1])
+        spread = ((values - design @ fit) ** 2).sum() / free
+        fits.append((fit[-1], (spread * np.linalg.pinv(design.T @ design)[-1, -1]) ** 0.5))
+    return Slopes(*np.array(fits).T)
+
+
+def foretold(cells: list[Cell]) -> list[dict]:
+    """Foretells each seed's differences to uniform by the slopes of the other seeds."""
+    lines = []
+    for seed in sorted({cell.seed for cell in cells}):
+        others = [cell for cell in cells if cell.seed != seed]
+        mine = {cell.retriever: cell for cell in cells if cell.seed == seed}
+        if not others or BASELINE not in mine:
+            continue
+        slopes, base = slopes_of(others), mine.pop(BASELINE)
+        lines += [
+            {
+                "seed": seed,
+                "retriever": name,
+                "foretold": slopes.gain(cell.weights),
+                "real": float((cell.scores - base.scores).mean()),
+            }
+            for name, cell in mine.items()
+            if (cell.weights > 0).all()
+        ]
+    return lines
+
+
+def told(tasks: list[str], slopes: Slopes, best: Floats) -> list[dict]:
+    """Returns a line a task, and prints them."""
+    lines = [
+        {
+            "task": task,
+            "slope": float(slopes.slope[at]),
+            "error": float(slopes.error[at]),
+            "times_uniform": float(best[at] * len(tasks)),
+        }
+        for at, task in enumerate(tasks)
+    ]
+    print("| task | slope | its error | times uniform |\n| --- | ---: | ---: | ---: |")
+    for line in sorted(lines, key=lambda one: -one["slope"]):
+        slope, error, times = (line[name] for name in ("slope", "error", "times_uniform"))
+        print(f"| `{line['task']}` | {slope:+.3f} | {error:.3f} | {times:.2f} |")
+    return lines
+
+
+def main() -> None:
+    """Fits, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--metric", default="nDCG@10")
+    parser.add_argument("--floor", type=float, default=0.25, help="least weight, in uniform shares")
+    parser.add_argument("--save", type=Path, metavar="MIXTURE", help="write the best mixture here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    options = parser.parse_args()
+    tasks, cells = cells_of(options.folder, options.metric)
+    slopes = slopes_of(cells)
+    best = curve_weights(slopes.slope, options.floor)
+    figures = {
+        "cells": len(cells),
+        "slopes": told(tasks, slopes, best),
+        "gain": slopes.gain(best),
+        "foretold": foretold(cells),
+    }
+    pairs = [(line["foretold"], line["real"]) for line in figures["foretold"]]
+    if len(pairs) > 2:
+        figures["rank_correlation"] = float(spearmanr(pairs)[0])
+        print(
+            f"Differences foretold by the other seeds: rank correlation "
+            f"{figures['rank_correlation']:+.2f} with the real ones over {len(pairs)} retrievers."
+        )
+    print(
+        f"{len(cells)} retrievers; best mixture: {figures['gain']:+.3f} on the hold-outs foretold."
+    )
+    if options.save:
+        details = {"method": "slopes", "retrievers": len(cells)}
+        weights = dict(zip(tasks, best.tolist(), strict=True))
+        Mixture(weights, details=details).save(options.save)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
