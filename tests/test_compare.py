@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from rich.console import Console
 from tdro.errors import InputError
 from tdro.evaluation.development import DevelopmentSet
 from tdro.evaluation.scores import read_run
+from tdro.learning.curve import curve_weights, shrunk
 from tdro.mixture import Mixture
 from tdro.recipe_file import load_recipe
 from tdro.run.compare import compare, entries_of
@@ -32,11 +34,12 @@ MIXTURES = [
     {"method": "tdro-pooled", "top": 0.7},
     "merge-search",
     "learning-curve",
+    "regression",
     "soup",
 ]
 LABELS = [
     *("uniform", "uniform-longer", "temperature-0.5", "tdro-pooled", "tdro-pooled/top-0.7"),
-    *("merge-search", "learning-curve", "soup"),
+    *("merge-search", "learning-curve", "regression", "soup"),
 ]
 SMALLER = [f"{label}@0.5" for label in LABELS if label not in ("uniform-longer", "soup")]
 
@@ -63,6 +66,7 @@ def recipe_file(tiny_llm, tmp_path_factory):
             **{"passages": 20, "samples": 8, "confirm": 2},
         },
         "curve": {"shorter": 0.5, "development": 4, "passages": 20, "floor": 0.3},
+        "regression": {"mixtures": 5, "development": 4, "passages": 20, "floor": 0.3},
         "metrics": ["nDCG@10", "RR@10"],
         "compare": {"mixtures": MIXTURES, "seeds": 2, "budgets": [0.5]},
     }
@@ -137,6 +141,10 @@ def test_equal_compute_and_every_cost_is_counted(finished):
     assert costs["learning-curve", 0]["learning_flops"] == per_token * (
         6 * curve + 2 * facts["mixtures/learning-curve"]["tokens"]
     )
+    drawn = sum(facts[f"regression/{number}"]["tokens"] for number in range(1, 6))
+    assert costs["regression", 0]["learning_flops"] == per_token * (
+        6 * drawn + 2 * facts["mixtures/regression"]["tokens"]
+    )
     assert costs["uniform", 0]["learning_flops"] == 0
     # Longer by what the learner cost, to the nearest step.
     uniform = costs["uniform", 0]["training_flops"]
@@ -185,6 +193,24 @@ def test_the_curve_gives_rows_to_tasks_that_gained_and_trains_on_none_it_is_scor
         development, judged = held_out[name]
         assert not development & judged
         assert not (development | judged) & set(rows)
+
+
+def test_regression_weighs_tasks_by_slopes_of_models_that_each_had_a_mixture_of_its_own(finished):
+    output, _ = finished
+    mixture = Mixture.load(output / "seed-0/mixtures/regression/last.json")
+    told = mixture.details["slopes"]
+    assert set(told) == set(mixture.weights) == {"alpha", "beta", "tiny"}
+    slopes, errors = (np.array([told[n][key] for n in told]) for key in ("slope", "error"))
+    assert list(mixture.weights.values()) == pytest.approx(
+        curve_weights(shrunk(slopes, errors), 0.3)
+    )
+    drawn = [
+        json.loads((output / f"seed-0/regression/{number}/sampling.json").read_text())["weights"]
+        for number in range(1, 6)
+    ]
+    logs = [np.log(weights) - np.log(weights).mean() for weights in drawn]
+    assert logs[0] == pytest.approx(-logs[1])
+    assert abs(logs[0] - logs[2]).max() > 0.01
 
 
 def test_a_killed_search_goes_on_to_the_same_mixtures(recipe_file, finished, tmp_path, monkeypatch):

@@ -14,28 +14,25 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from slopes import cells_of, slopes_of, told
+from slopes import cells_of, fitted, gain_of, told
 
 from tdro.evaluation.scores import BASELINE
 from tdro.learning.curve import curve_weights
+from tdro.learning.regression import random_mixtures
 from tdro.mixture import Mixture
 from tdro.recipe import Recipe
 from tdro.recipe_file import load_recipe
 from tdro.run.compare import compare
 
 
-def random_mixtures(tasks: list[str], count: int, spread: float, folder: Path) -> list[Path]:
-    """Writes mixtures with normal log-weights; every second one mirrors the one before."""
-    generator = np.random.default_rng(0)
-    drawn = generator.normal(size=(-(-count // 2), len(tasks))) * spread
-    written = []
-    for number in range(count):
-        logits = drawn[number // 2] * (-1) ** number
-        weights = np.exp(logits) / np.exp(logits).sum()
+def written(tasks: list[str], count: int, spread: float, folder: Path) -> list[Path]:
+    """Writes random mixtures around the uniform one."""
+    paths = []
+    for number, weights in enumerate(random_mixtures(len(tasks), count, spread, seed=0)):
         path = folder / f"random-{number:02d}.json"
         Mixture(dict(zip(tasks, weights.tolist(), strict=True))).save(path)
-        written.append(path)
-    return written
+        paths.append(path)
+    return paths
 
 
 def compared(recipe: Recipe, seed: int, seeds: int, mixtures: list[Path], output: Path) -> Path:
@@ -53,6 +50,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/response"))
     parser.add_argument("--mixtures", type=int, default=24)
     parser.add_argument("--spread", type=float, default=0.6, help="sd of the log-weights")
+    parser.add_argument("--floor", type=float, default=0.2, help="least weight, in uniform shares")
     parser.add_argument("--seeds", type=int, default=3, help="of the confirming runs")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", type=Path)
@@ -60,13 +58,12 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
     tasks = [one.name for one in recipe.task_sources() if one.name not in recipe.exclude_tasks]
     folder = arguments.work / "mixtures"
-    mixtures = random_mixtures(tasks, arguments.mixtures, arguments.spread, folder)
+    mixtures = written(tasks, arguments.mixtures, arguments.spread, folder)
     output = compared(recipe, recipe.seed, 1, mixtures, arguments.work / "random")
     tasks, cells = cells_of(output, recipe.metrics[0])
-    slopes = slopes_of(cells)
-    best = curve_weights(slopes.slope, floor=0.0)
-    positive = best > 0
-    gain = float(slopes.slope[positive] @ np.log(best[positive] * len(tasks)) / len(tasks))
+    slopes = fitted(cells)
+    best = curve_weights(slopes.shrunk, arguments.floor)
+    gain = gain_of(slopes, best)
     means = {cell.retriever: cell.scores.mean() for cell in cells}
     base = means.pop(BASELINE)
     differences = sorted(float(mean - base) for mean in means.values())

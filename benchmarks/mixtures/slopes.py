@@ -23,6 +23,7 @@ from scipy.stats import spearmanr
 
 from tdro.evaluation.scores import BASELINE
 from tdro.learning.curve import curve_weights
+from tdro.learning.regression import Slopes, slopes_of
 from tdro.mixture import Mixture
 
 Floats = NDArray[np.float64]
@@ -37,15 +38,9 @@ class Cell(NamedTuple):
     scores: Floats
 
 
-class Slopes(NamedTuple):
-    """Gain of each hold-out's score by e times the weight, and its standard error, shape (K,)."""
-
-    slope: Floats
-    error: Floats
-
-    def gain(self, weights: Floats) -> float:
-        """Returns the mean gain over uniform that is foretold for a mixture of all tasks."""
-        return float((self.slope * np.log(weights * len(weights))).mean())
+def gain_of(slopes: Slopes, weights: Floats) -> float:
+    """Returns the mean gain over uniform that is foretold for a mixture of all tasks."""
+    return float((slopes.slope * np.log(weights * len(weights))).mean())
 
 
 def cells_of(folder: Path, metric: str) -> tuple[list[str], list[Cell]]:
@@ -71,24 +66,10 @@ def cells_of(folder: Path, metric: str) -> tuple[list[str], list[Cell]]:
     return tasks, cells
 
 
-def slopes_of(cells: Iterable[Cell]) -> Slopes:
-    """Fits slopes and levels by least squares; a task that a mixture leaves out is not counted."""
-    cells = list(cells)
-    seeds = np.array([cell.seed for cell in cells])
-    with np.errstate(divide="ignore"):
-        logs = np.log(np.array([cell.weights for cell in cells]))
-    scores = np.array([cell.scores for cell in cells])
-    fits = []
-    for task in range(logs.shape[1]):
-        known = np.isfinite(logs[:, task])
-        levels = (seeds[known, None] == np.unique(seeds[known])).astype(float)
-        design = np.c_[levels, logs[known, task]]
-        values = scores[known, task]
-        fit = np.linalg.lstsq(design, values)[0]
-        free = max(1, len(values) - design.shape[1])
-        spread = ((values - design @ fit) ** 2).sum() / free
-        fits.append((fit[-1], (spread * np.linalg.pinv(design.T @ design)[-1, -1]) ** 0.5))
-    return Slopes(*np.array(fits).T)
+def fitted(cells: Iterable[Cell]) -> Slopes:
+    """Fits slopes, with a level for each seed."""
+    seeds, _, weights, scores = map(np.array, zip(*cells, strict=True))
+    return slopes_of(weights, scores, seeds)
 
 
 def foretold(cells: list[Cell]) -> list[dict]:
@@ -99,12 +80,12 @@ def foretold(cells: list[Cell]) -> list[dict]:
         mine = {cell.retriever: cell for cell in cells if cell.seed == seed}
         if not others or BASELINE not in mine:
             continue
-        slopes, base = slopes_of(others), mine.pop(BASELINE)
+        slopes, base = fitted(others), mine.pop(BASELINE)
         lines += [
             {
                 "seed": seed,
                 "retriever": name,
-                "foretold": slopes.gain(cell.weights),
+                "foretold": gain_of(slopes, cell.weights),
                 "real": float((cell.scores - base.scores).mean()),
             }
             for name, cell in mine.items()
@@ -136,17 +117,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--metric", default="nDCG@10")
-    parser.add_argument("--floor", type=float, default=0.25, help="least weight, in uniform shares")
+    parser.add_argument("--floor", type=float, default=0.2, help="least weight, in uniform shares")
     parser.add_argument("--save", type=Path, metavar="MIXTURE", help="write the best mixture here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     tasks, cells = cells_of(options.folder, options.metric)
-    slopes = slopes_of(cells)
-    best = curve_weights(slopes.slope, options.floor)
+    slopes = fitted(cells)
+    best = curve_weights(slopes.shrunk, options.floor)
     figures = {
         "cells": len(cells),
         "slopes": told(tasks, slopes, best),
-        "gain": slopes.gain(best),
+        "gain": gain_of(slopes, best),
         "foretold": foretold(cells),
     }
     pairs = [(line["foretold"], line["real"]) for line in figures["foretold"]]

@@ -26,6 +26,7 @@ from tdro.settings import (
     LearningSettings,
     MergingSettings,
     ReferenceSettings,
+    RegressionSettings,
     Settings,
     TrainingSettings,
 )
@@ -94,6 +95,7 @@ class Recipe(Settings):
         learning: How the mixture is learned.
         merging: How ``learning.method: merge-search`` finds it.
         curve: How ``learning.method: learning-curve`` finds it.
+        regression: How ``learning.method: regression`` finds it.
         training: How the retrievers are trained.
         retrievers: ``uniform``, ``proportional``, ``temperature-T`` (rows to the power of T),
             ``learned`` (what the method keeps), ``last``, ``mean``, ``ema``, ``top-FRACTION``, a
@@ -117,6 +119,7 @@ class Recipe(Settings):
     learning: LearningSettings = LearningSettings()
     merging: MergingSettings = MergingSettings()
     curve: CurveSettings = CurveSettings()
+    regression: RegressionSettings = RegressionSettings()
     training: TrainingSettings = TrainingSettings()
     retrievers: tuple[str, ...] = ("uniform", "learned", "top-0.7")
     benchmarks: tuple[BenchmarkEntry, ...] = ()

@@ -18,6 +18,7 @@ from tdro.settings import (
     LoraSettings,
     MergingSettings,
     ReferenceSettings,
+    RegressionSettings,
     TrainingSettings,
 )
 from tdro.tasks.entry import TaskEntry
@@ -267,6 +268,7 @@ def _keys_beside(place: Sequence[str | int]) -> list[str]:
         "learning": LearningSettings,
         "merging": MergingSettings,
         "curve": CurveSettings,
+        "regression": RegressionSettings,
         "compare": CompareSettings,
     }
     model: type[BaseModel] = members[str(place[0])] if len(place) > 1 else Recipe

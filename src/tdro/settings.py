@@ -145,8 +145,9 @@ _METHODS: dict[str, dict[str, float]] = {
 }
 MERGE_SEARCH = "merge-search"
 LEARNING_CURVE = "learning-curve"
+REGRESSION = "regression"
 # Methods without a loop, and the section that each reads in place of ``learning``.
-_SECTIONS = {MERGE_SEARCH: "merging", LEARNING_CURVE: "curve"}
+_SECTIONS = {MERGE_SEARCH: "merging", LEARNING_CURVE: "curve", REGRESSION: "regression"}
 LEARNERS = (*_METHODS, *_SECTIONS)
 _TOLERANCE = 0.005
 
@@ -160,6 +161,7 @@ MethodName = Literal[
     "doremi",
     "merge-search",
     "learning-curve",
+    "regression",
 ]
 
 
@@ -167,9 +169,9 @@ class LearningSettings(Settings):
     """How the mixture is learned.
 
     Attributes:
-        method: Name of a preset (see ``tdro.learning.method``); or ``merge-search`` or
-            ``learning-curve``, which have no loop and read ``MergingSettings`` or
-            ``CurveSettings`` instead of all that follows.
+        method: Name of a preset (see ``tdro.learning.method``); or ``merge-search``,
+            ``learning-curve`` or ``regression``, which have no loop and read ``MergingSettings``,
+            ``CurveSettings`` or ``RegressionSettings`` instead of all that follows.
         steps: Updates of the weights, one an optimizer step of the proxy.
         batch_size: Rows of a step over all processes, tasks mixed in equal parts.
         accumulation: Micro-batches of a step. Only ``tdro-released`` depends on it.
@@ -317,6 +319,26 @@ class CurveSettings(Settings):
     """
 
     shorter: float = Field(default=0.25, gt=0, lt=1)
+    development: PositiveInt = 100
+    passages: PositiveInt = 500
+    floor: float = Field(default=0.2, ge=0, le=1)
+
+
+class RegressionSettings(Settings):
+    """How ``regression`` finds a mixture.
+
+    All models take the reference's settings, on the rows that are not set apart.
+
+    Attributes:
+        mixtures: Random mixtures with which a model each is trained.
+        spread: Standard deviation of their log-weights.
+        development: Rows of a task set apart to score the models; at most a fifth.
+        passages: Passages of a task's development set, at least the judged ones.
+        floor: Least weight of a task, as a fraction of its uniform weight.
+    """
+
+    mixtures: int = Field(default=24, ge=4)
+    spread: PositiveFloat = 0.6
     development: PositiveInt = 100
     passages: PositiveInt = 500
     floor: float = Field(default=0.2, ge=0, le=1)

@@ -20,6 +20,7 @@ RUNS = {
     "loop": {"exclude_tasks": ["gamma"], "retrievers": ["reference", "uniform", "learned"]},
     "folds": {"reference": {"folds": 2, "steps": 2, "batch_size": 4}, "retrievers": ["top-0.7"]},
     "curve": {"learning": {"method": "learning-curve"}},
+    "regression": {"learning": {"method": "regression"}, "regression": {"mixtures": 4}},
     "merging": {"learning": {"method": "merge-search"}, "merging": MERGING},
     "alike": {"proxy": {}, "retrievers": ["uniform", "learned"]},
     "bare": {"retrievers": []},
@@ -96,7 +97,7 @@ def test_a_killed_stage_is_told_to_go_on(recipe, tmp_path):
     assert (told.state, told.why) == (MISSING, "goes on where it was stopped")
 
 
-@pytest.mark.parametrize("name", ["loop", "folds", "curve", "merging"])
+@pytest.mark.parametrize("name", ["loop", "folds", "curve", "regression", "merging"])
 def test_rows_and_tokens_are_those_of_a_run_within_a_fifth(recipe, tmp_path, name):
     changes = {**RUNS[name], "exclude_tasks": ["tiny"]}
     resolved = load_recipe(recipe(**changes))

@@ -16,7 +16,14 @@ from tdro.prompts import query_prompt
 from tdro.recipe import Recipe
 from tdro.run.evaluation import outside_sources
 from tdro.run.outline import Planned
-from tdro.settings import MERGE_SEARCH, EncoderSettings
+from tdro.settings import (
+    MERGE_SEARCH,
+    REGRESSION,
+    CurveSettings,
+    EncoderSettings,
+    MergingSettings,
+    RegressionSettings,
+)
 from tdro.tasks.training import LARGEST_HOLDOUT
 
 
@@ -148,8 +155,12 @@ class Drawn:
     @property
     def _development(self) -> tuple[int, int]:
         recipe = self._recipe
-        apart = recipe.merging if recipe.learning.method == MERGE_SEARCH else recipe.curve
-        return apart.development, apart.passages
+        section: MergingSettings | CurveSettings | RegressionSettings = recipe.curve
+        if recipe.learning.method == MERGE_SEARCH:
+            section = recipe.merging
+        elif recipe.learning.method == REGRESSION:
+            section = recipe.regression
+        return section.development, section.passages
 
     def _measured(self, settings: EncoderSettings, name: str) -> Lengths:
         if (settings, name) not in self._lengths:

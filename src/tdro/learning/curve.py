@@ -16,8 +16,7 @@ class Gains:
         gain: Mean difference of the scores of the longer and the shorter training; NaN for a task
             without queries.
         error: Standard error of that mean; NaN where fewer than two queries tell it.
-        shrunk: The gains drawn towards their mean by as much as their errors explain of their
-            spread (empirical Bayes, Efron and Morris 1973).
+        shrunk: The gains drawn towards their mean (see :func:`shrunk`).
     """
 
     gain: Floats
@@ -37,17 +36,30 @@ def gains_of(shorter: Sequence[Floats], longer: Sequence[Floats]) -> Gains:
     error = np.array(
         [one.std(ddof=1) / len(one) ** 0.5 if len(one) > 1 else np.nan for one in differences]
     )
-    known = np.isfinite(error)
+    return Gains(gain, error, shrunk(gain, error))
+
+
+def shrunk(values: Floats, errors: Floats) -> Floats:
+    """Draws values towards their mean by as much as their errors explain of their spread.
+
+    That is empirical Bayes after Efron and Morris (1973). A value whose error is not finite gets
+    the mean of the others, zero where there are none.
+
+    Args:
+        values: Measured values, shape ``(K,)``.
+        errors: Their standard errors, shape ``(K,)``.
+    """
+    known = np.isfinite(errors)
     if not known.any():
-        return Gains(gain, error, np.zeros_like(gain))
-    middle = gain[known].mean()
-    spread = gain[known].var(ddof=1) if known.sum() > 1 else 0.0
-    between = max(0.0, spread - float((error[known] ** 2).mean()))
-    shrunk = np.full_like(gain, middle)
-    total = between + error[known] ** 2
+        return np.zeros_like(values)
+    middle = values[known].mean()
+    spread = values[known].var(ddof=1) if known.sum() > 1 else 0.0
+    between = max(0.0, spread - float((errors[known] ** 2).mean()))
+    drawn = np.full_like(values, middle)
+    total = between + errors[known] ** 2
     trust = np.divide(between, total, out=np.zeros_like(total), where=total > 0)
-    shrunk[known] += trust * (gain[known] - middle)
-    return Gains(gain, error, shrunk)
+    drawn[known] += trust * (values[known] - middle)
+    return drawn
 
 
 def curve_weights(gains: Floats, floor: float) -> Floats:

@@ -1,6 +1,6 @@
 """Rows set apart from training, for learners that score models instead of following losses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.files import file_name
+from tdro.learning.losses import Floats
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
@@ -41,6 +42,16 @@ class Apart:
     def names(self) -> list[str]:
         """Names of the tasks."""
         return [item.name for item in self.tasks]
+
+    def mixture(
+        self,
+        weights: Floats,
+        sizes: Mapping[str, int] | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> Mixture:
+        """Returns the mixture of weights in the order of the tasks."""
+        named = dict(zip(self.names, weights.tolist(), strict=True))
+        return Mixture(named, sizes or {}, details or {})
 
 
 def set_apart(context: Context, place: str, rows: int, passages: int) -> Apart:
@@ -104,3 +115,9 @@ def development_set(context: Context, apart: Apart, model_at: Path) -> "Developm
         chunk_tokens=_CHUNK_TOKENS,
         precision=proxy.precision,
     )
+
+
+def save_mixture(directory: Path, mixture: Mixture) -> None:
+    """Writes what a learner without a loop found, and the selection of its heaviest tasks."""
+    mixture.save(directory / "last.json")
+    mixture.top("0.7").save(directory / "top-0.7.json")

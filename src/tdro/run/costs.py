@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tdro.files import file_name, read_json
 from tdro.run.context import Context
-from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, EncoderSettings
+from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, REGRESSION, EncoderSettings
 from tdro.stages import MANIFEST_FILE
 
 # A forward pass multiplies and adds; a backward pass does so twice as often again.
@@ -70,6 +70,10 @@ def learner_cost(context: Context, method: str) -> Cost:
             inferred = [root / "merging" / "search", found]
     elif method == LEARNING_CURVE:
         trained = [root / "curve" / "shorter", root / "curve" / "longer"]
+        inferred = [root / "mixtures" / method]
+    elif method == REGRESSION:
+        numbers = range(1, recipe.regression.mixtures + 1)
+        trained = [root / "regression" / str(number) for number in numbers]
         inferred = [root / "mixtures" / method]
     else:
         folds = [root / "reference_folds" / number for number in ("1", "2")]

@@ -8,7 +8,7 @@ import numpy as np
 from tdro.learning.curve import curve_weights, gains_of
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.run.apart import development_set, set_apart, train_apart
+from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
 from tdro.run.context import Context
 from tdro.run.models import complete_encoder
 from tdro.settings import LEARNING_CURVE
@@ -59,10 +59,7 @@ def complete_learning_curve(context: Context, place: str) -> Path:
                 name: {"gain": gain, "error": error} for name, gain, error, there in told if there
             },
         }
-        weighed = dict(zip(apart.names, weights.tolist(), strict=True))
-        mixture = Mixture(weighed, context.sizes, details)
-        mixture.save(directory / "last.json")
-        mixture.top("0.7").save(directory / "top-0.7.json")
+        save_mixture(directory, apart.mixture(weights, context.sizes, details))
         return {"models": len(models), "tokens": development.tokens * len(models)}
 
     inputs = {

@@ -14,7 +14,7 @@ from tdro.learning.losses import Floats
 from tdro.learning.simplex import Candidate, best_apart, search_simplex
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.run.apart import Apart, development_set, set_apart, train_apart
+from tdro.run.apart import Apart, development_set, save_mixture, set_apart, train_apart
 from tdro.run.context import Context
 from tdro.run.models import complete_encoder
 from tdro.settings import MERGE_SEARCH
@@ -45,7 +45,7 @@ def complete_merge_search(context: Context, place: str) -> Path:
             f"confirming run {number}" if number else "confirming run of uniform",
             f"confirmed/{number}",
             complete_encoder(context, recipe.proxy),
-            Mixture(dict(zip(apart.names, one.weights.tolist(), strict=True))),
+            apart.mixture(one.weights),
             recipe.reference,
         )
         for number, one in enumerate(picked)
@@ -69,10 +69,7 @@ def complete_merge_search(context: Context, place: str) -> Path:
             "real": real,
             "rank_correlation": _rank_correlation([one.score for one in picked], real),
         }
-        weights = dict(zip(apart.names, picked[best].weights.tolist(), strict=True))
-        mixture = Mixture(weights, context.sizes, details)
-        mixture.save(directory / "last.json")
-        mixture.top("0.7").save(directory / "top-0.7.json")
+        save_mixture(directory, apart.mixture(picked[best].weights, context.sizes, details))
         return {"mixtures": len(real), "tokens": development.tokens * len(real)}
 
     inputs = {

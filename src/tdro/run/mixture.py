@@ -20,7 +20,8 @@ from tdro.run.context import Context
 from tdro.run.curve import complete_learning_curve
 from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
-from tdro.settings import LEARNING_CURVE, MERGE_SEARCH
+from tdro.run.regression import complete_regression
+from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, REGRESSION
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
@@ -43,6 +44,8 @@ def complete_mixture(context: Context, place: str = "mixture") -> Path:
         return complete_merge_search(context, place)
     if method == LEARNING_CURVE:
         return complete_learning_curve(context, place)
+    if method == REGRESSION:
+        return complete_regression(context, place)
     return _learned_in_the_loop(context, place)
 
 

@@ -10,6 +10,7 @@ from tdro.recipe import Recipe, retriever_name
 from tdro.settings import (
     LEARNING_CURVE,
     MERGE_SEARCH,
+    REGRESSION,
     EncoderSettings,
     LearningSettings,
     TrainingSettings,
@@ -111,6 +112,8 @@ def _learning(recipe: Recipe, names: Sequence[str]) -> Iterator[Planned]:
         yield from _merge_search(recipe, names)
     elif recipe.learning.method == LEARNING_CURVE:
         yield from _learning_curve(recipe)
+    elif recipe.learning.method == REGRESSION:
+        yield from _regression(recipe)
     else:
         proxy, learning = recipe.proxy, recipe.learning
         yield _encoder(recipe, proxy)
@@ -182,6 +185,16 @@ def _learning_curve(recipe: Recipe) -> Iterator[Planned]:
             apart=True,
         )
     yield Planned("judging", "mixture", "mixture", proxy, passes=2)
+
+
+def _regression(recipe: Recipe) -> Iterator[Planned]:
+    count = recipe.regression.mixtures
+    yield Planned("development", "development sets", "regression/development")
+    yield _encoder(recipe, recipe.proxy)
+    for number in range(1, count + 1):
+        label, place = f"training of random mixture {number}", f"regression/{number}"
+        yield Planned("training", label, place, recipe.proxy, recipe.reference, apart=True)
+    yield Planned("judging", "mixture", "mixture", recipe.proxy, passes=count)
 
 
 def _encoder(recipe: Recipe, settings: EncoderSettings) -> Planned:

@@ -1,0 +1,76 @@
+"""``regression``: a mixture by how the scores of random mixtures rise with each task's weight."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tdro.learning.curve import curve_weights
+from tdro.learning.regression import random_mixtures, slopes_of
+from tdro.progress import Tick
+from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
+from tdro.run.context import Context
+from tdro.run.models import complete_encoder
+from tdro.settings import REGRESSION
+from tdro.stages import Stage, fingerprint_of
+
+
+def complete_regression(context: Context, place: str) -> Path:
+    """Returns the folder of a mixture in proportion to the slopes of scores in weights.
+
+    Models of the proxy's kind are trained with random mixtures and scored on rows set apart; the
+    score of each task is fitted to the logarithm of its weight.
+    """
+    recipe, regression = context.recipe, context.recipe.regression
+    apart = set_apart(
+        context, "regression/development", regression.development, regression.passages
+    )
+    encoder = complete_encoder(context, recipe.proxy)
+    weights = random_mixtures(len(apart.names), regression.mixtures, regression.spread, recipe.seed)
+    models = [
+        train_apart(
+            context,
+            apart,
+            f"training of random mixture {number}",
+            f"regression/{number}",
+            encoder,
+            apart.mixture(drawn),
+            recipe.reference,
+        )
+        for number, drawn in enumerate(weights, start=1)
+    ]
+
+    def work(directory: Path, tick: Tick) -> dict[str, Any]:
+        from tdro.run import work as at_work
+
+        development = development_set(context, apart, models[0])
+        scores = np.full_like(weights, np.nan)
+        for number, folder in enumerate(models):
+            found = development.scores(at_work.load_model(folder))
+            for task, name in enumerate(apart.names):
+                if name in found:
+                    scores[number, task] = np.mean(found[name])
+            tick(number + 1, len(models), None)
+        slopes = slopes_of(weights, scores, np.zeros(len(models), dtype=np.int64))
+        told = zip(apart.names, slopes.slope.tolist(), slopes.error.tolist(), strict=True)
+        details = {
+            "method": REGRESSION,
+            "kept": True,
+            **regression.model_dump(),
+            "slopes": {
+                name: {"slope": slope, "error": error}
+                for name, slope, error in told
+                if np.isfinite(error)
+            },
+        }
+        best = curve_weights(slopes.shrunk, regression.floor)
+        save_mixture(directory, apart.mixture(best, context.sizes, details))
+        return {"models": len(models), "tokens": development.tokens * len(models)}
+
+    inputs = {
+        "models": [fingerprint_of(folder) for folder in models],
+        "development": fingerprint_of(apart.benchmarks),
+        **regression.model_dump(),
+    }
+    label = "mixture" if place == "mixture" else f"mixture of {REGRESSION}"
+    return context.directory.complete(Stage(label, place, inputs, work))
