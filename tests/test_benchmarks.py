@@ -79,7 +79,7 @@ def test_the_response_to_random_mixtures_is_fitted_and_confirmed(task_folder, ti
     run("mixtures/response.py", path, *options)
     found = json.loads(told.read_text())
     assert {line["task"] for line in found["slopes"]} == {"alpha", "beta", "gamma"}
-    assert len(found["differences"]) == 4
+    assert [line["retriever"] for line in found["foretold"]] == [f"random-0{n}" for n in range(4)]
     assert any("best-by-slope" in line for line in found["confirmed"])
     lines = tmp_path / "lines.json"
     said = run("mixtures/table.py", tmp_path / "work" / "confirmed", "--json", lines)
@@ -224,7 +224,7 @@ def test_slopes_of_scores_in_weights_are_found_again_from_finished_cells(tmp_pat
     told = tmp_path / "told.json"
     best = tmp_path / "best.json"
     run("mixtures/slopes.py", tmp_path, "--floor", 0.1, "--save", best, "--json", told)
-    found = json.loads(told.read_text())
+    (found,) = json.loads(told.read_text())["studies"]
     assert {line["task"]: line["slope"] for line in found["slopes"]} == pytest.approx(slopes)
     assert Mixture.load(best).weights == pytest.approx(
         {"a": 0.9 * 0.75 + 0.1 / 3, "b": 0.9 * 0.25 + 0.1 / 3, "c": 0.1 / 3}

@@ -91,7 +91,7 @@ def test_the_readmes_recipe_is_valid(workplace, tiny_llm):
     (workplace / "compare.yaml").write_text(recipe + added)
     compared = load_recipe(workplace / "compare.yaml").compare
     assert {"tdro/top-0.7", "temperature-0.5", "soup"} <= set(compared.mixtures)
-    for name, section in zip(("merge-search", "learning-curve"), others, strict=True):
+    for name, section in zip(("merge-search", "learning-curve", "regression"), others, strict=True):
         learning, _, rest = section.partition("\n")
         other = re.sub(r"(?m)^learning: .*$", learning.partition("#")[0], recipe)
         (workplace / f"{name}.yaml").write_text(f"{other}\n{rest}")

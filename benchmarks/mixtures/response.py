@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from slopes import cells_of, fitted, gain_of, told
+from scipy.stats import spearmanr
+from slopes import Cell, Floats, cells_of, fitted, gain_of, told
 
 from tdro.evaluation.scores import BASELINE
 from tdro.learning.curve import curve_weights
@@ -43,6 +44,20 @@ def compared(recipe: Recipe, seed: int, seeds: int, mixtures: list[Path], output
     return output
 
 
+def foretold(cells: list[Cell], base: Floats) -> list[dict]:
+    """Foretells the differences to uniform of each opposite pair by the slopes of the others."""
+    ordered = sorted(cells, key=lambda cell: cell.retriever)
+    return [
+        {
+            "retriever": cell.retriever,
+            "foretold": gain_of(fitted(ordered[:pair] + ordered[pair + 2 :]), cell.weights),
+            "real": float((cell.scores - base).mean()),
+        }
+        for pair in range(0, len(ordered), 2)
+        for cell in ordered[pair : pair + 2]
+    ]
+
+
 def main() -> None:
     """Trains, fits, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -64,14 +79,19 @@ def main() -> None:
     slopes = fitted(cells)
     best = curve_weights(slopes.shrunk, arguments.floor)
     gain = gain_of(slopes, best)
-    means = {cell.retriever: cell.scores.mean() for cell in cells}
-    base = means.pop(BASELINE)
-    differences = sorted(float(mean - base) for mean in means.values())
-    figures = {"slopes": told(tasks, slopes, best), "differences": differences, "gain": gain}
+    (uniform,) = (cell for cell in cells if cell.retriever == BASELINE)
+    lines = foretold([cell for cell in cells if cell is not uniform], uniform.scores)
+    pairs = [(line["foretold"], line["real"]) for line in lines]
+    differences = sorted(real for _, real in pairs)
+    figures = {"slopes": told(tasks, slopes, best), "foretold": lines, "gain": gain}
+    figures["rank_correlation"] = float(spearmanr(pairs)[0])
     print(
         f"{len(mixtures)} random mixtures, difference to uniform: {differences[0]:+.3f} to "
         f"{differences[-1]:+.3f}, median {float(np.median(differences)):+.3f}; "
-        f"{sum(one > 0 for one in differences)} above.\nBest by the slopes: {gain:+.3f} foretold."
+        f"{sum(one > 0 for one in differences)} above.\n"
+        f"Foretold without the pair: rank correlation {figures['rank_correlation']:+.2f} with the "
+        f"real differences.\n"
+        f"Best by the slopes: {gain:+.3f} foretold."
     )
     path = folder / "best-by-slope.json"
     Mixture(dict(zip(tasks, best.tolist(), strict=True))).save(path)

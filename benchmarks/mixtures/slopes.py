@@ -4,13 +4,15 @@ Fits the score of each task's hold-out, in all seeds and mixtures of a compariso
 of its weight: one slope a task, a level for each seed. Where scores grow so, the best mixture is in
 proportion to the slopes; a floor keeps it where the fit tells something. Each seed's differences to
 uniform are also foretold by the slopes of the other seeds, so that one sees whether the fit tells
-anything. `response.py` asks the same of random mixtures that it trains for it.
+anything, and weights are set beside slopes. `response.py` asks the same of random mixtures that it
+trains for it.
 
-Usage: python benchmarks/mixtures/slopes.py FOLDER [--save MIXTURE] [--json FILE], FOLDER what
-`tdro compare` writes into; finished cells are enough.
+Usage: python benchmarks/mixtures/slopes.py FOLDER... [--save MIXTURE] [--json FILE], FOLDER what
+`tdro compare` writes into; finished cells are enough. Of several the slopes are set side by side.
 """
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -94,6 +96,16 @@ def foretold(cells: list[Cell]) -> list[dict]:
     return lines
 
 
+def alignments(cells: list[Cell], slopes: Slopes) -> dict[str, list[float]]:
+    """Returns the rank correlation of weights and slopes, a number a seed, by retriever."""
+    found: dict[str, list[float]] = {}
+    for cell in cells:
+        if len(set(cell.weights)) > 1:
+            value = float(spearmanr(cell.weights, slopes.slope)[0])
+            found.setdefault(cell.retriever, []).append(value)
+    return found
+
+
 def told(tasks: list[str], slopes: Slopes, best: Floats) -> list[dict]:
     """Returns a line a task, and prints them."""
     lines = [
@@ -112,24 +124,24 @@ def told(tasks: list[str], slopes: Slopes, best: Floats) -> list[dict]:
     return lines
 
 
-def main() -> None:
-    """Fits, prints and writes."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--metric", default="nDCG@10")
-    parser.add_argument("--floor", type=float, default=0.2, help="least weight, in uniform shares")
-    parser.add_argument("--save", type=Path, metavar="MIXTURE", help="write the best mixture here")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    options = parser.parse_args()
-    tasks, cells = cells_of(options.folder, options.metric)
+def figures_of(folder: Path, metric: str, floor: float) -> dict:
+    """Returns the figures of one comparison, and prints them."""
+    tasks, cells = cells_of(folder, metric)
     slopes = fitted(cells)
-    best = curve_weights(slopes.shrunk, options.floor)
+    best = curve_weights(slopes.shrunk, floor)
+    print(f"\n{folder.name}: {len(cells)} retrievers\n")
     figures = {
+        "folder": folder.name,
         "cells": len(cells),
         "slopes": told(tasks, slopes, best),
         "gain": gain_of(slopes, best),
         "foretold": foretold(cells),
+        "alignments": alignments(cells, slopes),
     }
+    print("\n| mixture | rank correlation of weights and slopes |\n| --- | ---: |")
+    for name, values in figures["alignments"].items():
+        print(f"| `{name}` | {', '.join(f'{value:+.2f}' for value in values)} |")
+    print(f"\nBest by the slopes: {figures['gain']:+.3f} foretold.")
     pairs = [(line["foretold"], line["real"]) for line in figures["foretold"]]
     if len(pairs) > 2:
         figures["rank_correlation"] = float(spearmanr(pairs)[0])
@@ -137,15 +149,35 @@ def main() -> None:
             f"Differences foretold by the other seeds: rank correlation "
             f"{figures['rank_correlation']:+.2f} with the real ones over {len(pairs)} retrievers."
         )
-    print(
-        f"{len(cells)} retrievers; best mixture: {figures['gain']:+.3f} on the hold-outs foretold."
-    )
+    return figures
+
+
+def main() -> None:
+    """Fits, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--metric", default="nDCG@10")
+    parser.add_argument("--floor", type=float, default=0.2, help="least weight, in uniform shares")
+    parser.add_argument("--save", type=Path, metavar="MIXTURE", help="write the first's best here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    options = parser.parse_args()
+    found = [figures_of(folder, options.metric, options.floor) for folder in options.folders]
+    slopes = [{line["task"]: line["slope"] for line in one["slopes"]} for one in found]
+    alike = []
+    for one, other in itertools.combinations(range(len(found)), 2):
+        pairs = [(slopes[one][task], slopes[other][task]) for task in slopes[one]]
+        value = float(spearmanr(pairs)[0])
+        alike.append({"one": found[one]["folder"], "other": found[other]["folder"], "rank": value})
+        print(
+            f"Slopes of {alike[-1]['one']} and {alike[-1]['other']}: rank correlation {value:+.2f}"
+        )
     if options.save:
-        details = {"method": "slopes", "retrievers": len(cells)}
-        weights = dict(zip(tasks, best.tolist(), strict=True))
+        details = {"method": "slopes", "retrievers": found[0]["cells"]}
+        shares = {line["task"]: line["times_uniform"] for line in found[0]["slopes"]}
+        weights = {task: share / len(shares) for task, share in shares.items()}
         Mixture(weights, details=details).save(options.save)
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        options.json.write_text(json.dumps({"studies": found, "alike": alike}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
