@@ -213,6 +213,28 @@ def test_regression_weighs_tasks_by_slopes_of_models_that_each_had_a_mixture_of_
     assert abs(logs[0] - logs[2]).max() > 0.01
 
 
+def test_rows_set_apart_keep_their_instructions_for_a_later_proxy(recipe_file, tmp_path):
+    changes = ["learning={method: learning-curve}", "retrievers=[]", "proxy.instructions=false"]
+    execute(load_recipe(recipe_file, changes), tmp_path / "run", Console(quiet=True))
+    told = json.loads((tmp_path / "run/curve/development/alpha/benchmark.json").read_text())
+    assert told["instruction"] == "Find the alpha line"
+
+
+def test_experts_are_whole_models_where_references_leave_adapters(recipe_file, tmp_path):
+    pytest.importorskip("peft")
+    changes = ["learning={method: merge-search}", "retrievers=[]", "merging.samples=4"]
+    adapters = ["reference.lora={rank: 2}", "reference.save_adapter=true"]
+    execute(load_recipe(recipe_file, [*changes, *adapters]), tmp_path / "run", Console(quiet=True))
+    assert (tmp_path / "run/experts/alpha/model/model.safetensors").is_file()
+    assert not list(tmp_path.rglob("adapter_model.safetensors"))
+
+
+def test_a_report_of_seeds_without_tables_is_one_sentence(tdro, tmp_path):
+    (tmp_path / "seed-0").mkdir()
+    code, _, told = tdro("report", tmp_path)
+    assert (code, "is a comparison without tables yet" in told) == (2, True)
+
+
 def test_a_killed_search_goes_on_to_the_same_mixtures(recipe_file, finished, tmp_path, monkeypatch):
     output, _ = finished
     changes = ["learning={method: merge-search}", "retrievers=[]"]

@@ -71,6 +71,11 @@ def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch)
             ["training.mini_batch_size", "'static'", "no layers"],
         ),
         ({"training": {"save_adapter": True}}, ["'save_adapter' is only read when 'lora' is set"]),
+        ({"proxy": {"dimensions": 8}}, ["'dimensions' is only read by kind: static"]),
+        (
+            {"learning": {"method": "regression"}, "retrievers": ["uniform", "ema"]},
+            ["'ema' asks for a mixture that regression does not leave"],
+        ),
         ({"training": {"lora": {"ranks": 4}}}, ["'training.lora.ranks'", "'rank'"]),
         ({"learning": {"steps": 0}}, ["'learning.steps'", "0", "greater than 0"]),
         ({"learning": {"method": "tdr"}}, ["'learning.method'", "'tdr'", "'tdro'"]),
@@ -209,6 +214,17 @@ def test_a_recipe_extends_another_key_by_key(recipe, tmp_path):
     assert (found.learning.steps, found.learning.eta, found.learning.batch_size) == (7, 0.5, 6)
     assert found.retrievers == ("ema",)
     assert found.model == load_recipe(tmp_path / "recipe.yaml").model
+
+
+def test_null_drops_what_a_recipe_below_says(recipe, tmp_path):
+    recipe(learning={"steps": 7, "eta": 0.1})
+    above = extending(
+        tmp_path / "inner",
+        "above.yaml",
+        "extends: ../recipe.yaml\nlearning: {method: regression, steps: null, eta: null}\n",
+    )
+    assert load_recipe(above).learning.method == "regression"
+    assert load_recipe(tmp_path / "recipe.yaml", ["learning.steps=null"]).learning.steps == 1000
 
 
 def test_paths_start_from_the_recipe_that_names_them(recipe, tmp_path):

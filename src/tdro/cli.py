@@ -199,6 +199,11 @@ def report(
         from tdro.report.comparison import write_comparison
 
         page = write_comparison(directory)[1]
+    elif any(directory.glob("seed-*")):
+        raise InputError(
+            f"{directory} is a comparison without tables yet: `tdro compare` writes them "
+            "when a seed is done, or without --seed."
+        )
     else:
         from tdro.report.page import write_report
 

@@ -34,7 +34,8 @@ from tdro.tasks.entry import TaskEntry
 from tdro.tasks.sources import find_sources
 from tdro.tasks.task import TaskSource
 
-_LEARNED = ("learned", "last", "mean", "ema")
+_LEFT_BY_A_LOOP = ("mean", "ema")
+_LEARNED = ("learned", "last", *_LEFT_BY_A_LOOP)
 _NAMED = ("reference", "uniform", "proportional", *_LEARNED)
 
 
@@ -144,6 +145,16 @@ class Recipe(Settings):
                     "another name"
                 )
         return names
+
+    @model_validator(mode="after")
+    def _mixtures_are_left(self) -> "Recipe":
+        for name in self.retrievers:
+            if name in _LEFT_BY_A_LOOP and not self.learning.in_a_loop:
+                raise ValueError(
+                    f"the retriever {name!r} asks for a mixture that {self.learning.method} does "
+                    "not leave: use 'learned'"
+                )
+        return self
 
     @model_validator(mode="after")
     def _options_of_layers_are_read(self) -> "Recipe":

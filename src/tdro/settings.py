@@ -61,6 +61,12 @@ class EncoderSettings(Settings):
     max_passage_length: int = Field(default=512, ge=4)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
 
+    @model_validator(mode="after")
+    def _dimensions_are_read(self) -> "EncoderSettings":
+        if self.dimensions is not None and self.kind != "static":
+            raise ValueError("'dimensions' is only read by kind: static")
+        return self
+
     @property
     def instructed(self) -> bool:
         """Whether queries get their task's instruction."""
@@ -230,7 +236,7 @@ class LearningSettings(Settings):
                 f"{odd!r} is not read by {method}: see the section {_SECTIONS[method]!r}"
             )
         if method not in _METHODS:
-            return values
+            return given
         for name in ("cut", "smoothing"):
             if name in given and name not in _METHODS[method]:
                 readers = [other for other, options in _METHODS.items() if name in options]

@@ -87,11 +87,6 @@ def test_all_wrong_values_of_a_recipe_are_told(dry_run, recipe):
             "dimensions: 33 is more than the 32 of",
             "1",
         ),
-        (
-            {"learning": {"method": "learning-curve"}, "retrievers": ["ema"]},
-            "'ema' asks for a mixture that learning-curve does not leave",
-            "1",
-        ),
         ({"holdout": 0, "benchmarks": []}, "There is nothing to judge on", "1"),
     ],
 )

@@ -12,6 +12,7 @@ from tdro.estimate.render import Device
 from tdro.recipe_file import load_recipe
 from tdro.run.execute import execute
 from tdro.run.outline import outline
+from tests.evaluation import published
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,16 @@ def test_what_has_changed_is_told_and_what_waits_for_it(recipe, tmp_path):
     assert unprepared["task alpha"].state == DONE
     assert unprepared["task beta"].state == MISSING
     assert unprepared["plan"].why == "waits for task beta"
+
+
+def test_a_benchmark_that_is_only_known_when_read_leaves_its_stages_open(recipe, tmp_path):
+    published.nanobeir(tmp_path / "nanobeir")
+    path, root = recipe(benchmarks=[str(tmp_path / "nanobeir")]), tmp_path / "run"
+    execute(load_recipe(path, ["retrievers=[]"]), root, Console(quiet=True))
+    told = states(path, root)
+    assert told["overlaps of tasks"].state == told["mixture"].state == DONE
+    assert told["overlaps with benchmarks"].state == MISSING
+    assert told["overlaps with benchmarks"].why == "waits for reading the benchmarks"
 
 
 def test_a_killed_stage_is_told_to_go_on(recipe, tmp_path):

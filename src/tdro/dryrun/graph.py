@@ -120,8 +120,7 @@ class _Walk:
         if len(prepared) == len(self.sources):
             self.waits.clear()
             context = open_context(self.recipe, self.directory, prepared=prepared)
-            for stage in overlap_stages(context, self._outside if self.recipe.retrievers else ()):
-                self.directory.complete(stage)
+            self._go(["overlaps/benchmarks"], lambda: self._overlaps(context))
             self._learn(context)
             if self.recipe.retrievers:
                 complete_holdouts(context)
@@ -134,6 +133,12 @@ class _Walk:
                 if stage.kind != "holdouts" or stage.place in self.directory.told
             ]
         return [self._told(stage) for stage in planned]
+
+    def _overlaps(self, context: Context) -> None:
+        (tasks,) = overlap_stages(context, ())
+        self.directory.complete(tasks)
+        for stage in overlap_stages(context, self._outside if self.recipe.retrievers else ()):
+            self.directory.complete(stage)
 
     def _learn(self, context: Context) -> None:
         if self.recipe.needs_learning:

@@ -29,7 +29,6 @@ from tdro.tasks.training import LARGEST_HOLDOUT
 
 # What the stages of a run import, and the extra that brings it.
 _NEEDED = ("bm25s", "ir_measures", "jinja2", "plotly", "scipy")
-_LEFT_BY_A_LOOP = ("mean", "ema")
 
 
 @dataclass
@@ -233,14 +232,8 @@ def _listed(names: Sequence[str]) -> str:
 def _mixtures(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
     trained = [name for name in names if name not in recipe.exclude_tasks]
     for entry in recipe.retrievers:
-        if entry.endswith(".json"):
-            if Path(entry).exists():
-                found.trying(partial(check_mixture_files, [entry], trained))
-        elif entry in _LEFT_BY_A_LOOP and not recipe.learning.in_a_loop:
-            found.problems.append(
-                f"The retriever {entry!r} asks for a mixture that {recipe.learning.method} does "
-                "not leave: use 'learned'."
-            )
+        if entry.endswith(".json") and Path(entry).exists():
+            found.trying(partial(check_mixture_files, [entry], trained))
 
 
 def _glimpse(look: Callable[[], Glimpse]) -> None:

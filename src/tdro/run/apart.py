@@ -65,21 +65,21 @@ def set_apart(context: Context, place: str, rows: int, passages: int) -> Apart:
     """
     recipe = context.recipe
     split = [
-        (item, hold_out(item.task, rows, recipe.seed, "development", item.rows))
-        for item in context.tasks_for(recipe.proxy)
+        hold_out(item.task, rows, recipe.seed, "development", item.rows) for item in context.tasks
     ]
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
-        held = [inner for _, inner in split if len(inner.held_out)]
+        held = [item for item in split if len(item.held_out)]
         for done, item in enumerate(held, start=1):
             target = directory / file_name(item.name)
             write_holdout(item, target, passages=passages, seed=recipe.seed, group="development")
             tick(done, len(held), None)
         return {"queries": sum(len(item.held_out) for item in held)}
 
-    inputs = {"development": rows, "passages": passages, **context.identity}
+    inputs = {"rows": rows, "passages": passages, **context.identity}
     at = context.directory.complete(Stage("development sets", place, inputs, work))
-    return Apart([replace(item, rows=inner.rows) for item, inner in split], rows, at)
+    trained = zip(context.tasks_for(recipe.proxy), split, strict=True)
+    return Apart([replace(item, rows=held.rows) for item, held in trained], rows, at)
 
 
 def train_apart(
@@ -94,6 +94,8 @@ def train_apart(
     """Returns the folder of a model of the proxy's kind, trained without the rows set apart."""
     more = {"development": apart.rows}
     proxy = context.recipe.proxy
+    # What goes on from these models, averages them or scores them takes them whole.
+    settings = settings.model_copy(update={"save_adapter": False})
     return complete_training(
         context,
         Training(label, label, place, encoder, proxy, apart.tasks, mixture, settings, more),

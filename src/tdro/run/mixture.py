@@ -118,11 +118,6 @@ def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
         return Mixture.load(kept)
     if name.startswith("top-"):
         return Mixture.load(kept).top(name.removeprefix("top-"))
-    if not (learned / f"{name}.json").is_file():
-        raise InputError(
-            f"The retriever {name!r} asks for a mixture that {context.recipe.learning.method} "
-            "does not leave: use 'learned'."
-        )
     return Mixture.load(learned / f"{name}.json")
 
 
