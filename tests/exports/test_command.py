@@ -1,11 +1,13 @@
 """The command ``tdro mixture export``: what it writes, prints and refuses."""
 
+import json
+
 import pytest
 
 from tdro.exports.targets import TARGETS
 from tdro.mixture import Mixture
 
-from .conftest import NASTY
+from .conftest import NASTY, write_rows
 
 
 @pytest.fixture
@@ -109,6 +111,25 @@ def test_a_task_without_a_file_is_named(export, nasty):
     assert "data has no file of 'new\\nline', to which the mixture gives weight" in errors
     assert errors.count("\n") == 1
     assert not (nasty / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "shards"),
+    [({}, True), ({"max_rows": 5}, False), ({"filter": {"min_query_words": 1}}, False)],
+)
+def test_what_is_not_one_whole_file_is_laid_out_or_refused(export, tmp_path, entry, shards):
+    tasks = tmp_path / "data" / "tasks"
+    tasks.mkdir()
+    write_rows(tasks, {"plain": 20})
+    write_rows(tasks / "shards" if shards else tasks, {"part": 20})
+    place = "tasks/shards" if shards else "tasks/part.jsonl"
+    listed = {"plain": {}, "part": {"path": place, **entry}}
+    (tmp_path / "data" / "tasks.json").write_text(json.dumps(listed))
+    Mixture({"plain": 0.5, "part": 0.5}, {"plain": 20, "part": 20}).save(tmp_path / "m.json")
+    for target in ("trl", "datasets"):
+        code, _, errors = export("--to", target, "--data", "data", file="m.json")
+        assert (code, "The task 'part' cannot be read as it is" in errors) == (2, True)
+    assert export("--to", "flagembedding", "--data", "data", file="m.json")[0] == 0
 
 
 def test_a_name_that_the_library_takes_for_a_chain_is_refused(export, nasty):

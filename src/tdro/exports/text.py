@@ -72,15 +72,21 @@ def as_yaml(value: object) -> str:
     return text
 
 
-def kind(share: Share) -> str:
-    """Returns what the library datasets calls the format of a task's file.
+def plain_file(share: Share) -> tuple[str, str]:
+    """Returns what the library datasets calls the format of a task's file, and the file.
 
     Raises:
-        InputError: The file's name does not tell.
+        InputError: The task is more or less than one file, or the file's name does not tell.
     """
+    if share.file is None:
+        raise InputError(
+            f"The task {share.name!r} cannot be read as it is: it is no single file, or columns, "
+            "a filter or max_rows say how to read it. Lay it out by `tdro tasks convert` and give "
+            "that folder as --data."
+        )
     for ending, format_name in _KINDS.items():
         if share.file.endswith(ending):
-            return format_name
+            return format_name, share.file
     raise InputError(
         f"The file {share.file!r} of the task {share.name!r} is no task file: its name must end "
         f"in {either((*SUFFIXES, *TAR_SUFFIXES))}."

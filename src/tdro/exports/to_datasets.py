@@ -1,6 +1,6 @@
 """A script for the library datasets: one dataset whose rows are drawn by weight."""
 
-from tdro.exports.text import check_path, comment, kind, literal, origin
+from tdro.exports.text import check_path, comment, literal, origin, plain_file
 from tdro.exports.value import Export, Rendered
 
 _SCRIPT = """\
@@ -32,8 +32,9 @@ def render(export: Export) -> Rendered:
     """Writes the script; the task files are read as they are and need one layout."""
     tasks: dict[str, object] = {}
     for share in export.shares:
-        check_path(export.data / share.file)
-        tasks[share.name] = (kind(share), share.file, share.weight)
+        kind, file = plain_file(share)
+        check_path(export.data / file)
+        tasks[share.name] = (kind, file, share.weight)
     script = (
         f"{comment(origin(export))}{_SCRIPT}DATA = Path({str(export.data)!r})\n"
         f"TASKS = {literal(tasks)}\n{_MIXING}"

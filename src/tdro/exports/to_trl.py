@@ -1,6 +1,6 @@
 """A configuration for TRL: the ``datasets`` of its ``DatasetMixtureConfig``."""
 
-from tdro.exports.text import as_yaml, comment, kind, origin, pattern
+from tdro.exports.text import as_yaml, comment, origin, pattern, plain_file
 from tdro.exports.value import Export, Rendered
 
 _USAGE = [
@@ -13,12 +13,13 @@ def render(export: Export) -> Rendered:
     """Writes the configuration; the task files are read as they are and need one layout."""
     datasets = [
         {
-            "path": kind(share),
-            "data_files": pattern(export.data / share.file),
+            "path": kind,
+            "data_files": pattern(export.data / file),
             "split": "train",
             "fraction": share.weight,
         }
         for share in export.shares
+        for kind, file in [plain_file(share)]
     ]
     text = as_yaml({"datasets": datasets})
     return Rendered({"mixture.yaml": comment([*origin(export), *_USAGE]) + text})

@@ -12,6 +12,7 @@ from tdro.files import file_name
 from tdro.mixture import Mixture
 from tdro.tasks.reading import SUFFIXES
 from tdro.tasks.sources import find_sources
+from tdro.tasks.task import TaskSource
 
 _GUESSED_FOLDER = Path("data")
 # How many of the tasks that have no file an error names.
@@ -25,12 +26,13 @@ class Share:
     Attributes:
         name: Name of the task.
         weight: Its weight, above zero; the weights of an export sum to 1.
-        file: Its file, relative to the folder of task files.
+        file: Its file, relative to the folder of task files; None where it is not one file that
+            is read whole and as it is.
     """
 
     name: str
     weight: float
-    file: str
+    file: str | None
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _check_name(mixture: Path, name: str) -> None:
         ) from None
 
 
-def _guessed(names: Mapping[str, float]) -> dict[str, str]:
+def _guessed(names: Mapping[str, float]) -> dict[str, str | None]:
     return {name: f"{file_name(name)}.jsonl" for name in names}
 
 
@@ -162,21 +164,23 @@ def _inside(data: Path, file: Path) -> str:
     return file.relative_to(data).as_posix()
 
 
-def _found(data: Path, names: list[str]) -> dict[str, str]:
+def _whole_file(data: Path, source: TaskSource) -> str | None:
+    partly = source.columns or source.filter or source.max_rows
+    if partly or source.path is None or not source.path.is_file():
+        return None
+    return _inside(data, source.path)
+
+
+def _found(data: Path, names: list[str]) -> dict[str, str | None]:
     if not data.is_dir():
         raise InputError(f"{data} is no folder: --data takes the folder of the task files.")
-    files = {
-        source.name: _inside(data, source.path)
-        for source in find_sources(data)
-        if source.path is not None and source.path.is_file()
-    }
+    files = {source.name: _whole_file(data, source) for source in find_sources(data)}
     missing = [repr(name) for name in names if name not in files]
     if missing:
         shown = ", ".join(missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
         raise InputError(
             f"{data} has no file of {shown}{more}, to which the mixture gives weight: add "
-            f"TASK{SUFFIXES[1]}, {SUFFIXES[0]} or {SUFFIXES[2]} (`tdro tasks convert` makes one of "
-            "shards), or give another --data."
+            f"TASK{SUFFIXES[1]}, {SUFFIXES[0]} or {SUFFIXES[2]}, or give another --data."
         )
     return files
