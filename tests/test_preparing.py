@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from tdro.files import read_json
+from tdro.files import MANIFEST_FILE, read_json
 from tdro.recipe import Recipe
 from tdro.run.context import prepare_tasks
-from tdro.stages import MANIFEST_FILE, RunDirectory
+from tdro.stages import RunDirectory
 
 from .tasks.helpers import row, write_jsonl
 

@@ -27,6 +27,9 @@ MODEL_FOLDER = "model"
 COSTS_FILE = "costs.parquet"
 # What should make one doubt the results of a run or a comparison, a sentence each.
 WARNINGS_FILE = "warnings.json"
+# The resolved recipe of a run or a comparison, and what a finished stage tells of itself.
+RECIPE_FILE = "recipe.yaml"
+MANIFEST_FILE = "manifest.json"
 _LONGEST_FILE_NAME = 120
 
 

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -200,6 +200,10 @@ class Recipe(Settings):
         if not names:
             raise InputError("The recipe names no task.")
         return [entry.source() for entry in self.tasks]
+
+    def encoder_name(self, settings: EncoderSettings) -> Literal["model", "proxy"]:
+        """Returns whose pretrained model it is; proxy and model share one where they are alike."""
+        return "model" if settings == self.model else "proxy"
 
     @property
     def needs_learning(self) -> bool:

@@ -262,6 +262,11 @@ class LearningSettings(Settings):
         return self.method not in _SECTIONS
 
     @property
+    def section(self) -> str:
+        """Name of the recipe's section that a method without a loop reads."""
+        return _SECTIONS[self.method]
+
+    @property
     def keeps(self) -> Literal["last", "mean"]:
         """Which of the weights is the method's result: DoReMi averages over the steps."""
         return "mean" if self.method == "doremi" else "last"

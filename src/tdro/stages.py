@@ -12,11 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tdro.files import digest, locked, publish, read_json, write_json
+from tdro.files import MANIFEST_FILE, digest, locked, publish, read_json, write_json
 from tdro.processes import Processes
 from tdro.progress import Tick, stage_progress
 
-MANIFEST_FILE = "manifest.json"
 PROFILE_FOLDER = "profile"
 _TURN_FILE = ".turn.lock"
 INPUTS_FILE = "inputs.json"

@@ -24,13 +24,12 @@ def test_beir_layout(folder):
     assert benchmark.documents.cache_files, "the corpus is memory-mapped"
 
 
-def test_details_give_defaults_and_arguments_win(folder):
+def test_details_tell_name_instruction_and_group_and_a_given_name_wins(folder):
     details = {"name": "n", "instruction": "i", "group": "holdout"}
     (folder / "benchmark.json").write_text(json.dumps(details))
     benchmark = load_benchmark(folder)
     assert (benchmark.name, benchmark.instruction, benchmark.group) == ("n", "i", "holdout")
-    benchmark = load_benchmark(folder, name="x", instruction="", group="external")
-    assert (benchmark.name, benchmark.instruction, benchmark.group) == ("x", "", "external")
+    assert load_benchmark(folder, name="x").name == "x"
 
 
 def test_cache_is_reused_until_the_corpus_changes(folder, tmp_path):

@@ -1,3 +1,4 @@
+import ir_measures
 import pyarrow.parquet as pq
 import pytest
 
@@ -5,7 +6,6 @@ from tdro.evaluation import search
 from tdro.evaluation.judge import judge
 from tdro.evaluation.loaders.find import find_sources
 from tdro.evaluation.loaders.source import Choice
-from tdro.evaluation.scores import read_run
 from tests.evaluation import published
 
 
@@ -81,9 +81,9 @@ def test_accuracies_that_are_asked_for_are_those(model, load, tmp_path):
 def test_excluded_documents_are_not_found_and_make_room(model, load, tmp_path):
     published.bright(tmp_path / "b")
     judged(model, load(tmp_path / "b"), tmp_path / "out", metrics=("R@1",))
-    run = read_run(tmp_path / "out" / "bright%2Fbiology.trec")
-    assert list(run["0"]) == ["c/2.txt"]
-    assert set(run["1"]) == {"a%20b/1.txt", "c/2.txt"}
+    lines = list(ir_measures.read_trec_run(str(tmp_path / "out" / "bright%2Fbiology.trec")))
+    assert [line.doc_id for line in lines if line.query_id == "0"] == ["c/2.txt"]
+    assert {line.doc_id for line in lines if line.query_id == "1"} == {"a%20b/1.txt", "c/2.txt"}
 
 
 def test_a_benchmark_may_be_called_scores(model, load, tmp_path):

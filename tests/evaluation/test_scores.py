@@ -2,6 +2,7 @@ import io
 import math
 from dataclasses import replace
 
+import ir_measures
 import pytest
 from rich.console import Console
 
@@ -57,7 +58,10 @@ def test_run_files(tmp_path):
         "q1 Q0 a 2 0.1 uniform",
         "q2 Q0 c 1 -1.5e-09 uniform",
     ]
-    assert scores.read_run(tmp_path / "r.trec") == run
+    found = {}
+    for line in ir_measures.read_trec_run(str(tmp_path / "r.trec")):
+        found.setdefault(line.query_id, {})[line.doc_id] = line.score
+    assert found == run
 
 
 @pytest.mark.parametrize(
@@ -73,15 +77,6 @@ def test_spaces_are_refused(tmp_path, run, tag, field):
     with pytest.raises(InputError, match=field):
         scores.write_run(tmp_path / "r.trec", run, tag)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_bad_run_files(tmp_path):
-    path = tmp_path / "r.trec"
-    with pytest.raises(InputError, match="does not exist"):
-        scores.read_run(path)
-    path.write_text("q Q0 d 1 0.5 tag\nq Q0 d 1 tag\n")
-    with pytest.raises(InputError, match=r"r\.trec:2 must have the six columns"):
-        scores.read_run(path)
 
 
 def per_query(first, second):

@@ -10,7 +10,7 @@ from datasets import Dataset
 from rich.console import Console
 
 from tdro.evaluation.benchmark import Benchmark
-from tdro.files import file_name, read_json
+from tdro.files import MANIFEST_FILE, file_name, read_json
 from tdro.recipe import Recipe, retriever_name
 from tdro.run.context import Context, open_context, prepared_task
 from tdro.run.evaluation import (
@@ -27,7 +27,6 @@ from tdro.run.outline import Planned, outline
 from tdro.run.overlap import overlap_stages
 from tdro.stages import (
     INPUTS_FILE,
-    MANIFEST_FILE,
     NotDoneError,
     Pending,
     RunDirectory,

@@ -12,11 +12,10 @@ from tdro.estimate.mend import bytes_of, remedy
 from tdro.estimate.render import Device, as_json, render
 from tdro.estimate.rows import glance_at, glance_at_benchmarks
 from tdro.estimate.stages import Estimator, StageEstimate
-from tdro.files import file_name, write_json
+from tdro.files import MANIFEST_FILE, file_name, write_json
 from tdro.recipe import Recipe
 from tdro.run.outline import Planned, outline
 from tdro.settings import EncoderSettings
-from tdro.stages import MANIFEST_FILE
 from tdro.tasks.parts import files_of
 from tdro.tasks.task import TaskSource
 

@@ -16,14 +16,7 @@ from tdro.prompts import query_prompt
 from tdro.recipe import Recipe
 from tdro.run.evaluation import outside_sources
 from tdro.run.outline import Planned
-from tdro.settings import (
-    MERGE_SEARCH,
-    REGRESSION,
-    CurveSettings,
-    EncoderSettings,
-    MergingSettings,
-    RegressionSettings,
-)
+from tdro.settings import EncoderSettings
 from tdro.tasks.training import LARGEST_HOLDOUT
 
 
@@ -155,11 +148,7 @@ class Drawn:
     @property
     def _development(self) -> tuple[int, int]:
         recipe = self._recipe
-        section: MergingSettings | CurveSettings | RegressionSettings = recipe.curve
-        if recipe.learning.method == MERGE_SEARCH:
-            section = recipe.merging
-        elif recipe.learning.method == REGRESSION:
-            section = recipe.regression
+        section = getattr(recipe, recipe.learning.section)
         return section.development, section.passages
 
     def _measured(self, settings: EncoderSettings, name: str) -> Lengths:

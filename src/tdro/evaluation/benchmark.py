@@ -68,8 +68,6 @@ def load_benchmark(
     directory: Path,
     *,
     name: str | None = None,
-    instruction: str | None = None,
-    group: str | None = None,
     cache: Path | None = None,
     split: str = "test",
     own_ids: bool = True,
@@ -79,8 +77,6 @@ def load_benchmark(
     Args:
         directory: The folder of the benchmark.
         name: Replaces the name in ``benchmark.json``; without either, the folder's name.
-        instruction: Replaces the instruction in ``benchmark.json``; without either, empty.
-        group: Replaces the group in ``benchmark.json``; without either, ``external``.
         cache: Folder that keeps the memory-mapped corpus, reused while the corpus file is
             unchanged; without it, a temporary folder that lives as long as this process.
         split: Which judgements: ``qrels/SPLIT.tsv``.
@@ -97,8 +93,8 @@ def load_benchmark(
         found.judgements,
         map_corpus(directory, cache),
         "corpus.jsonl",
-        instruction=found.instruction if instruction is None else instruction,
-        group=found.group if group is None else group,
+        instruction=found.instruction,
+        group=found.group,
         excluded={} if own_ids else {query: frozenset([query]) for query in found.queries},
     )
 

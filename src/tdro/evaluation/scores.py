@@ -143,31 +143,6 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     write_text(path, "".join(lines))
 
 
-def read_run(path: Path) -> dict[str, dict[str, float]]:
-    """Reads a TREC run file.
-
-    Returns:
-        Score of each found document by its id, by query id.
-
-    Raises:
-        InputError: The file is missing, or a line does not have the six columns of a run.
-    """
-    if not path.is_file():
-        raise InputError(f"The run file {path} does not exist.")
-    run: dict[str, dict[str, float]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                query, _, document, _, value, _ = line.split()
-                run.setdefault(query, {})[document] = float(value)
-            except ValueError:
-                raise InputError(
-                    f"{path}:{number} must have the six columns "
-                    "'query Q0 document rank score tag', separated by spaces."
-                ) from None
-    return run
-
-
 def score_table(
     rows: Iterable[tuple[str, "Benchmark", Mapping[str, Mapping[str, float]]]],
 ) -> pa.Table:

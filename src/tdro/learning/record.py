@@ -17,7 +17,6 @@ from tdro.learning.growing import Growing
 from tdro.learning.losses import Floats, RowLosses
 
 RECORD_FILE = "row_losses.parquet"
-_COLUMNS = ("proxy_loss", "reference_loss", "task", "micro_batch")
 _HEAD = "tdro"
 _LISTS = ("proxy_loss", "reference_loss", "task_ids")
 

@@ -24,7 +24,7 @@ from tdro.evaluation.comparison import (
 )
 from tdro.evaluation.scores import BASELINE, GROUPS, SCORES_FILE, ordered_groups
 from tdro.evaluation.significance import Comparison, compare
-from tdro.files import COSTS_FILE, write_text
+from tdro.files import COSTS_FILE, RECIPE_FILE, write_text
 from tdro.report.figures import COLORS, budget_figure
 from tdro.report.html import render_template, signed
 from tdro.report.page import REPORT_FILE
@@ -136,7 +136,7 @@ def headline(found: Compared) -> list[str]:
 
 
 def _content(directory: Path, found: Compared, rows: Sequence[Row]) -> dict[str, Any]:
-    recipe = directory / "recipe.yaml"
+    recipe = directory / RECIPE_FILE
     figures = _curves(found)
     everything = [*found.full, *_without_baseline(found.budgets)]
     header, groups = benchmark_table(everything, found.metric)

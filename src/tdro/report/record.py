@@ -11,14 +11,20 @@ import yaml
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import KEY_COLUMNS, SCORES_FILE
-from tdro.files import BY_TASK_FILE, WARNINGS_FILE, read_json
-from tdro.learning.trajectory import STEP_COLUMNS
+from tdro.files import (
+    BY_TASK_FILE,
+    MANIFEST_FILE,
+    RECIPE_FILE,
+    SAMPLING_FILE,
+    WARNINGS_FILE,
+    read_json,
+)
+from tdro.learning.trajectory import STEP_COLUMNS, TRAJECTORY_FILE
 from tdro.recipe import asks_for_learned, retriever_name
 
 MIXTURES = ("last", "mean", "ema")
 TRAJECTORY_COLUMNS = ("step", "task", *STEP_COLUMNS)
 BY_TASK_COLUMNS = ("task", "trained_on_rows", "trained_on_loss", "unseen_rows", "unseen_loss")
-_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def load_run(directory: Path) -> RunRecord:
     Raises:
         InputError: The directory holds none of the files of a run, or one of them is broken.
     """
-    recipe = directory / "recipe.yaml"
+    recipe = directory / RECIPE_FILE
     text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else None
     asked = _retrievers_of(text)
     # Of a recipe that learns none, what lies in these folders is of an earlier one.
@@ -122,7 +128,7 @@ def load_run(directory: Path) -> RunRecord:
         recipe=text,
         samplings=tuple(
             sampling
-            for path in sorted(directory.glob("retrievers/*/sampling.json"))
+            for path in sorted(directory.glob(f"retrievers/*/{SAMPLING_FILE}"))
             if (sampling := _read_sampling(path)) and _is_asked(sampling.retriever, asked)
         ),
         scores=_scores(directory, asked),
@@ -149,7 +155,7 @@ def _learned(directory: Path) -> dict[str, Any]:
             for name in MIXTURES
             if (path := mixture / f"{name}.json").is_file()
         },
-        "trajectory": _read_table(mixture / "trajectory.parquet", TRAJECTORY_COLUMNS),
+        "trajectory": _read_table(mixture / TRAJECTORY_FILE, TRAJECTORY_COLUMNS),
         "reference_by_task": _read_table(reference / BY_TASK_FILE, BY_TASK_COLUMNS),
     }
 
@@ -191,7 +197,7 @@ def read_warnings(directory: Path) -> tuple[str, ...]:
 
 def _manifests(directory: Path) -> Iterator[Path]:
     """Finds manifests at most two folders down, not those of partial or stale folders."""
-    for pattern in (_MANIFEST, f"*/{_MANIFEST}", f"*/*/{_MANIFEST}"):
+    for pattern in (MANIFEST_FILE, f"*/{MANIFEST_FILE}", f"*/*/{MANIFEST_FILE}"):
         for path in sorted(directory.glob(pattern)):
             if not any(part.startswith(".") for part in path.relative_to(directory).parts):
                 yield path

@@ -43,15 +43,9 @@ class Apart:
         """Names of the tasks."""
         return [item.name for item in self.tasks]
 
-    def mixture(
-        self,
-        weights: Floats,
-        sizes: Mapping[str, int] | None = None,
-        details: Mapping[str, Any] | None = None,
-    ) -> Mixture:
-        """Returns the mixture of weights in the order of the tasks."""
-        named = dict(zip(self.names, weights.tolist(), strict=True))
-        return Mixture(named, sizes or {}, details or {})
+    def weighed(self, weights: Floats) -> dict[str, float]:
+        """Names weights that are in the order of the tasks."""
+        return dict(zip(self.names, weights.tolist(), strict=True))
 
 
 def set_apart(context: Context, place: str, rows: int, passages: int) -> Apart:
@@ -119,7 +113,20 @@ def development_set(context: Context, apart: Apart, model_at: Path) -> "Developm
     )
 
 
-def save_mixture(directory: Path, mixture: Mixture) -> None:
-    """Writes what a learner without a loop found, and the selection of its heaviest tasks."""
+def save_mixture(
+    context: Context, directory: Path, weights: Mapping[str, float], told: Mapping[str, Any]
+) -> None:
+    """Writes what a learner without a loop found, and the selection of its heaviest tasks.
+
+    Args:
+        context: The recipe at work.
+        directory: Folder of the mixture.
+        weights: Weight of each task.
+        told: What else its file says, beside the method and its settings.
+    """
+    recipe, learning = context.recipe, context.recipe.learning
+    settings = getattr(recipe, learning.section).model_dump()
+    details = {"method": learning.method, "kept": True, **settings, **told}
+    mixture = Mixture(weights, context.sizes, details)
     mixture.save(directory / "last.json")
     mixture.top("0.7").save(directory / "top-0.7.json")

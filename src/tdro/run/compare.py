@@ -18,6 +18,7 @@ from tdro.evaluation.scores import BASELINE, SCORES_FILE
 from tdro.files import (
     COSTS_FILE,
     MODEL_FOLDER,
+    RECIPE_FILE,
     SAMPLING_FILE,
     TRAINED_ROWS_FILE,
     WARNINGS_FILE,
@@ -40,7 +41,7 @@ from tdro.run.evaluation import (
     outside_judges,
     scores_stage,
 )
-from tdro.run.execute import RECIPE_FILE, alone, check_trackers
+from tdro.run.execute import alone, check_trackers
 from tdro.run.merging import complete_soup
 from tdro.run.mixture import check_mixture_files, complete_mixture, simple_mixture
 from tdro.run.models import complete_retriever

@@ -47,9 +47,10 @@ class Context:
             return list(self.tasks)
         return [replace(item, task=replace(item.task, instruction="")) for item in self.tasks]
 
-    def encoder_place(self, settings: EncoderSettings) -> str:
-        """Returns where the pretrained model lies; proxy and model share it where they are one."""
-        return "encoders/model" if settings == self.recipe.model else "encoders/proxy"
+
+def mixture_label(context: Context, place: str) -> str:
+    """Returns the name of a learned mixture for people; a comparison has several."""
+    return "mixture" if place == "mixture" else f"mixture of {context.recipe.learning.method}"
 
 
 def open_context(

@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tdro.files import file_name, read_json
+from tdro.files import MANIFEST_FILE, file_name, read_json
 from tdro.run.context import Context
 from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, REGRESSION, EncoderSettings
-from tdro.stages import MANIFEST_FILE
 
 # A forward pass multiplies and adds; a backward pass does so twice as often again.
 FORWARD, TRAINING = 2, 6
@@ -96,6 +95,6 @@ def _cost(folder: Path, flops_per_token: int) -> Cost:
 
 
 def _parameters_per_token(context: Context, settings: EncoderSettings) -> int:
-    place = context.shared.root / context.encoder_place(settings)
+    place = context.shared.root / "encoders" / context.recipe.encoder_name(settings)
     manifest = read_json(place / MANIFEST_FILE)
     return int(manifest["facts"]["parameters_per_token"])

@@ -9,9 +9,8 @@ from tdro.learning.curve import curve_weights, gains_of
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
-from tdro.run.context import Context
+from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
-from tdro.settings import LEARNING_CURVE
 from tdro.stages import Stage, fingerprint_of
 
 
@@ -51,15 +50,10 @@ def complete_learning_curve(context: Context, place: str) -> Path:
         weights = curve_weights(gains.shrunk, curve.floor)
         known = np.isfinite(gains.error)
         told = zip(apart.names, gains.gain.tolist(), gains.error.tolist(), known, strict=True)
-        details = {
-            "method": LEARNING_CURVE,
-            "kept": True,
-            **curve.model_dump(),
-            "gains": {
-                name: {"gain": gain, "error": error} for name, gain, error, there in told if there
-            },
+        measured = {
+            name: {"gain": gain, "error": error} for name, gain, error, there in told if there
         }
-        save_mixture(directory, apart.mixture(weights, context.sizes, details))
+        save_mixture(context, directory, apart.weighed(weights), {"gains": measured})
         return {"models": len(models), "tokens": development.tokens * len(models)}
 
     inputs = {
@@ -67,5 +61,4 @@ def complete_learning_curve(context: Context, place: str) -> Path:
         "development": fingerprint_of(apart.benchmarks),
         **curve.model_dump(),
     }
-    label = "mixture" if place == "mixture" else f"mixture of {LEARNING_CURVE}"
-    return context.directory.complete(Stage(label, place, inputs, work))
+    return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tdro.errors import InputError
 from tdro.evaluation.scores import SCORES_FILE, render_scores
-from tdro.files import WARNINGS_FILE, locked, write_json, write_table, write_text
+from tdro.files import RECIPE_FILE, WARNINGS_FILE, locked, write_json, write_table, write_text
 from tdro.processes import Processes, joined
 from tdro.recipe import Recipe, retriever_name
 from tdro.report.page import write_report
@@ -20,8 +20,6 @@ from tdro.run.models import complete_reference, complete_retriever
 from tdro.run.overlap import warn_of_overlaps
 from tdro.stages import RunDirectory
 from tdro.tables import mixture_table
-
-RECIPE_FILE = "recipe.yaml"
 
 
 def execute(recipe: Recipe, root: Path, console: Console, *, profile: bool = False) -> Path:

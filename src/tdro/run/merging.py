@@ -15,9 +15,8 @@ from tdro.learning.simplex import Candidate, best_apart, search_simplex
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.run.apart import Apart, development_set, save_mixture, set_apart, train_apart
-from tdro.run.context import Context
+from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
-from tdro.settings import MERGE_SEARCH
 from tdro.stages import Stage, fingerprint_of
 
 CANDIDATES_FILE = "candidates.parquet"
@@ -45,7 +44,7 @@ def complete_merge_search(context: Context, place: str) -> Path:
             f"confirming run {number}" if number else "confirming run of uniform",
             f"confirmed/{number}",
             complete_encoder(context, recipe.proxy),
-            apart.mixture(one.weights),
+            Mixture(apart.weighed(one.weights)),
             recipe.reference,
         )
         for number, one in enumerate(picked)
@@ -60,16 +59,13 @@ def complete_merge_search(context: Context, place: str) -> Path:
             real.append(development.score(at_work.load_model(folder)))
             tick(number, len(models), 1 - real[-1])
         best = int(np.argmax(real))
-        details = {
-            "method": MERGE_SEARCH,
-            "kept": True,
-            **recipe.merging.model_dump(),
+        told = {
             "confirmed": best,
             "predicted": [one.score for one in picked],
             "real": real,
             "rank_correlation": _rank_correlation([one.score for one in picked], real),
         }
-        save_mixture(directory, apart.mixture(picked[best].weights, context.sizes, details))
+        save_mixture(context, directory, apart.weighed(picked[best].weights), told)
         return {"mixtures": len(real), "tokens": development.tokens * len(real)}
 
     inputs = {
@@ -77,8 +73,7 @@ def complete_merge_search(context: Context, place: str) -> Path:
         "confirmed": [fingerprint_of(folder) for folder in models],
         **recipe.merging.model_dump(),
     }
-    label = "mixture" if place == "mixture" else f"mixture of {MERGE_SEARCH}"
-    return context.directory.complete(Stage(label, place, inputs, work))
+    return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))
 
 
 def complete_soup(context: Context) -> Path:

@@ -16,7 +16,7 @@ from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
-from tdro.run.context import Context
+from tdro.run.context import Context, mixture_label
 from tdro.run.curve import complete_learning_curve
 from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
@@ -95,8 +95,8 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
         "encoder": fingerprint_of(encoder),
         "settings": details,
     }
-    label = "mixture" if place == "mixture" else f"mixture of {learning.method}"
-    learned_at = context.directory.complete(Stage(label, place, inputs, learn, together=True))
+    stage = Stage(mixture_label(context, place), place, inputs, learn, together=True)
+    learned_at = context.directory.complete(stage)
     trajectory = pq.read_table(learned_at / TRAJECTORY_FILE)
     for warning in diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE)).warnings:
         context.directory.warn(warning)

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from tdro.evaluation.scores import BASELINE
 from tdro.files import (
+    MANIFEST_FILE,
     MODEL_FOLDER,
     SAMPLING_FILE,
     TRAINED_ROWS_FILE,
@@ -24,7 +25,7 @@ from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.run.context import Context
 from tdro.settings import EncoderSettings, TrainingSettings
-from tdro.stages import MANIFEST_FILE, Stage, fingerprint_of
+from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.training import TrainingTask, halves
 
 REFERENCE = "reference"
@@ -61,7 +62,7 @@ class Training:
 
 def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
     """Returns the folder of the pretrained model that a training starts from."""
-    place = context.encoder_place(settings)
+    name = context.recipe.encoder_name(settings)
     prompts = {
         item.name: query_prompt(item.task.instruction)
         for item in context.tasks_for(settings)
@@ -81,8 +82,7 @@ def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
         "prompts": prompts,
         **_files_of(settings.name_or_path),
     }
-    label = f"{Path(place).name} encoder"
-    return context.shared.complete(Stage(label, place, inputs, work))
+    return context.shared.complete(Stage(f"{name} encoder", f"encoders/{name}", inputs, work))
 
 
 def _files_of(name_or_path: str) -> dict[str, Any]:

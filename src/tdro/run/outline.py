@@ -198,7 +198,7 @@ def _regression(recipe: Recipe) -> Iterator[Planned]:
 
 
 def _encoder(recipe: Recipe, settings: EncoderSettings) -> Planned:
-    name = "model" if settings == recipe.model else "proxy"
+    name = recipe.encoder_name(settings)
     return Planned("encoder", f"{name} encoder", f"encoders/{name}", settings)
 
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from tdro.learning.curve import curve_weights
 from tdro.learning.regression import random_mixtures, slopes_of
+from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
-from tdro.run.context import Context
+from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
-from tdro.settings import REGRESSION
 from tdro.stages import Stage, fingerprint_of
 
 
@@ -34,7 +34,7 @@ def complete_regression(context: Context, place: str) -> Path:
             f"training of random mixture {number}",
             f"regression/{number}",
             encoder,
-            apart.mixture(drawn),
+            Mixture(apart.weighed(drawn)),
             recipe.reference,
         )
         for number, drawn in enumerate(weights, start=1)
@@ -53,18 +53,13 @@ def complete_regression(context: Context, place: str) -> Path:
             tick(number + 1, len(models), None)
         slopes = slopes_of(weights, scores, np.zeros(len(models), dtype=np.int64))
         told = zip(apart.names, slopes.slope.tolist(), slopes.error.tolist(), strict=True)
-        details = {
-            "method": REGRESSION,
-            "kept": True,
-            **regression.model_dump(),
-            "slopes": {
-                name: {"slope": slope, "error": error}
-                for name, slope, error in told
-                if np.isfinite(error)
-            },
+        known = {
+            name: {"slope": slope, "error": error}
+            for name, slope, error in told
+            if np.isfinite(error)
         }
         best = curve_weights(slopes.shrunk, regression.floor)
-        save_mixture(directory, apart.mixture(best, context.sizes, details))
+        save_mixture(context, directory, apart.weighed(best), {"slopes": known})
         return {"models": len(models), "tokens": development.tokens * len(models)}
 
     inputs = {
@@ -72,5 +67,4 @@ def complete_regression(context: Context, place: str) -> Path:
         "development": fingerprint_of(apart.benchmarks),
         **regression.model_dump(),
     }
-    label = "mixture" if place == "mixture" else f"mixture of {REGRESSION}"
-    return context.directory.complete(Stage(label, place, inputs, work))
+    return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))

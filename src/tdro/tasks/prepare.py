@@ -28,7 +28,6 @@ def prepare_task(
     negatives: int = 16,
     max_rows: int | None = None,
     seed: int = 0,
-    strict: bool = False,
 ) -> TaskReport:
     """Reads a task file once and writes the directory that ``Task.open`` opens.
 
@@ -43,16 +42,15 @@ def prepare_task(
         max_rows: Rows to keep, the first ones after merging; None keeps all. The task's own
             limit holds too.
         seed: Seed of what is random in mining.
-        strict: Raise at the first bad row instead of dropping it.
 
     Returns:
         What was found; also kept in ``task.json``.
 
     Raises:
-        InputError: The file cannot be read, no row of it can be used, ``strict`` and a row is
-            bad, or negatives are wanted and the package bm25s is not installed.
+        InputError: The file cannot be read, no row of it can be used, or negatives are wanted and
+            the package bm25s is not installed.
     """
-    scanned = scan(source, directory, max_rows=max_rows, strict=strict)
+    scanned = scan(source, directory, max_rows=max_rows)
     given = scanned.negatives
     all_negatives = _with_mined(scanned, directory, negatives, seed) if negatives else given
     _write_rows(directory / ROWS_FILE, scanned.positives, all_negatives)
