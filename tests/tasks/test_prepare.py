@@ -113,11 +113,6 @@ def test_bad_rows_are_dropped_and_named_by_line(tmp_path):
     assert report.rows_read == report.rows + sum(report.dropped.values())
 
 
-def test_strict_raises_at_the_first_bad_row(tmp_path):
-    with pytest.raises(InputError, match=r"t\.jsonl:2: empty query: mend or remove"):
-        _prepare(tmp_path, [row("q1", "a"), row("", "b"), {"x": 1}], strict=True)
-
-
 def test_no_usable_row(tmp_path):
     with pytest.raises(InputError, match=r"no usable row: all 2 .* line 1 \(unknown layout"):
         _prepare(tmp_path, [{"x": 1}, row("", "b")])
