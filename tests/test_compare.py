@@ -417,9 +417,13 @@ def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
     assert pq.read_table(tmp_path / "scores.parquet").to_pylist() == [
         line for line in in_turn if line["retriever"] == "uniform" and line["seed"] in (0, 1)
     ]
+    command += ["--set", "compare.seeds=[1]"]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert manifests(tmp_path) == before
+    assert set(pq.read_table(tmp_path / "scores.parquet")["seed"].to_pylist()) == {1}
     unknown = subprocess.run([*command, "--seed", "7"], check=False, capture_output=True, text=True)
     assert unknown.returncode == 2
-    assert "the seeds 0 to 1, not 7" in " ".join(unknown.stderr.split())
+    assert "Seed 7 is not among those of the comparison (1)" in " ".join(unknown.stderr.split())
 
 
 @pytest.mark.parametrize(
@@ -430,6 +434,11 @@ def test_seeds_done_by_processes_side_by_side_are_those_done_in_turn(
         ("compare.mixtures=[{temprature: 0.5}]", "one of temperature, method and file"),
         ("compare.mixtures=[doremi, doremi]", "named twice"),
         ("compare.budgets=[1.5]", "above 0 and at most 1"),
+        ("compare.seeds=0", "'compare.seeds' is 0: write how many"),
+        ("compare.seeds=[]", "or a list of different seeds"),
+        ("compare.seeds=[3, 3]", "or a list of different seeds"),
+        ("compare.seeds=[3, -1]", "or a list of different seeds"),
+        ("compare.seeds=true", "write how many, 1 or more"),
         ("compare.seed=3", "the nearest valid key is 'seeds'"),
         ("exclude_tasks=[gama]", "the nearest is 'gamma'"),
         ("metrics=[nDGC@10]", "unknown to ir_measures"),

@@ -4,7 +4,7 @@ import difflib
 import re
 from typing import Any
 
-from pydantic import PositiveInt, field_validator
+from pydantic import field_validator
 
 from tdro.settings import LEARNERS, Settings
 
@@ -38,7 +38,9 @@ class CompareSettings(Settings):
             method costs, and ``soup``, the plain average of the experts of ``merge-search``.
             Other methods than the recipe's take its settings of learning (see
             ``LearningSettings.with_method``).
-        seeds: Repetitions, from the recipe's seed on; data splits, models and draws all differ.
+        seeds: Repetitions, a number of seeds from the recipe's on, or a list of the seeds; data
+            splits, models and draws all differ. What was found with some seeds is confirmed with
+            others.
         budgets: Shares of the training steps with which each mixture is trained; 1 is always
             among them.
         keep_models: Keep the retrievers when they have their scores; without, one is trained
@@ -53,7 +55,7 @@ class CompareSettings(Settings):
         "tdro",
         "tdro/top-0.7",
     )
-    seeds: PositiveInt = 3
+    seeds: int | tuple[int, ...] = 3
     budgets: tuple[float, ...] = (1.0,)
     keep_models: bool = True
 
@@ -80,6 +82,15 @@ class CompareSettings(Settings):
                 raise ValueError(f"the mixture {name!r} is named twice")
         # What every other mixture is compared with.
         return names if "uniform" in names else ("uniform", *names)
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _some(cls, seeds: Any) -> Any:
+        listed = list(seeds) if isinstance(seeds, list | tuple) else [seeds]
+        whole = all(type(seed) is int and seed >= 0 for seed in listed)
+        if not whole or not listed or seeds == 0 or len(set(listed)) < len(listed):
+            raise ValueError("write how many, 1 or more, or a list of different seeds")
+        return seeds
 
     @field_validator("budgets")
     @classmethod

@@ -211,9 +211,10 @@ class Recipe(Settings):
         return asks_for_learned(self.retrievers)
 
     @property
-    def compared_seeds(self) -> range:
+    def compared_seeds(self) -> tuple[int, ...]:
         """Seeds of the repetitions of a comparison."""
-        return range(self.seed, self.seed + self.compare.seeds)
+        seeds = self.compare.seeds
+        return tuple(range(self.seed, self.seed + seeds)) if isinstance(seeds, int) else seeds
 
     def to_yaml(self) -> str:
         """Returns the resolved recipe, which gives the same run from any folder."""

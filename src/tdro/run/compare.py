@@ -167,8 +167,8 @@ def compare_seed(recipe: Recipe, root: Path, seed: int, console: Console) -> Non
     seeds = recipe.compared_seeds
     if seed not in seeds:
         raise InputError(
-            f"The comparison has the seeds {seeds[0]} to {seeds[-1]}, not {seed}: "
-            "set seed and compare.seeds in the recipe."
+            f"Seed {seed} is not among those of the comparison ({', '.join(map(str, seeds))}): "
+            "set compare.seeds in the recipe."
         )
     with joined() as processes:
         console = processes.speaking(console)
