@@ -1,5 +1,6 @@
 """The scripts in benchmarks/ run to their end on small data; their figures are not looked at."""
 
+import gzip
 import itertools
 import json
 import runpy
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tdro.mixture import Mixture
+from tdro.tasks.sources import find_sources
 from tests.conftest import synthetic_rows, write_task
 from tests.evaluation import published
 
@@ -87,10 +89,52 @@ def test_the_response_to_random_mixtures_is_fitted_and_confirmed(task_folder, ti
         *("uniform", "best-by-slope")
     ]
     assert "| `best-by-slope` | " in said
+    run("mixtures/table.py", tmp_path / "work/confirmed", "--without", "alpha", "--json", lines)
+    uniform = json.loads(lines.read_text())[0]["holdout"]["mean"]
+    scores = pq.read_table(tmp_path / "work/confirmed/scores.parquet").to_pylist()
+    rest = [
+        [
+            line["nDCG@10"]
+            for line in scores
+            if (line["retriever"], line["benchmark"]) == ("uniform", name)
+        ]
+        for name in ("beta", "gamma")
+    ]
+    assert uniform == pytest.approx(np.mean([np.mean(one) for one in rest]))
     points = tmp_path / "points.json"
     said = run("mixtures/curve.py", tmp_path / "work" / "confirmed", "--json", points)
     assert json.loads(points.read_text())["uniform"][0]["budget"] == 1
     assert "| `best-by-slope` | hold-outs | " in said
+
+
+def test_broken_collections_are_put_beside_sound_ones(tmp_path):
+    broken = runpy.run_path(str(BENCHMARKS / "mixtures/broken.py"))
+    data, output = tmp_path / "data", tmp_path / "output"
+    names = (*broken["SHUFFLED"], *broken["COPIED"], "sound")
+    for place, task in enumerate(names):
+        write_task(data / "tasks" / f"{task}.jsonl.gz", synthetic_rows(60, place))
+    told = {name: {"instruction": f"Find {name}"} for name in names}
+    (data / "tasks.json").write_text(json.dumps(told))
+    run("mixtures/broken.py", data, output)
+    tasks = {source.name: source for source in find_sources(output)}
+    assert len(tasks) == len(names) + 4
+
+    def rows(folder, task):
+        with gzip.open(folder / "tasks" / f"{task}.jsonl.gz", "rt") as file:
+            return [json.loads(line) for line in file]
+
+    for name in names:
+        assert rows(output, name) == rows(data, name)
+    for name in broken["SHUFFLED"]:
+        assert tasks[f"shuffled_{name}"].instruction == f"Find {name}"
+        old, new = rows(data, name), rows(output, f"shuffled_{name}")
+        assert [row["query"] for row in old] == [row["query"] for row in new]
+        assert sorted(row["pos"] for row in old) == sorted(row["pos"] for row in new)
+        same = sum(one["pos"] == other["pos"] for one, other in zip(old, new, strict=True))
+        assert same < len(old) / 3
+    for name in broken["COPIED"]:
+        for row in rows(output, f"copied_{name}"):
+            assert len(row["query"].split()) == len(row["pos"][0].split()) - 1
 
 
 def told(tmp_path, script, *arguments):

@@ -1,14 +1,43 @@
 """The table of a comparison as docs/study.md shows it: a line a mixture, a column a group.
 
 Usage: python benchmarks/mixtures/table.py FOLDER [--json FILE], FOLDER what `tdro compare` wrote.
+With `--without BENCHMARK ...` means and tests are those of the other benchmarks.
 """
 
 import argparse
 import csv
 import json
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tdro.evaluation.scores import SCORES_FILE
+from tdro.files import COSTS_FILE
+from tdro.report.comparison import write_comparison
+
 GROUPS = {"holdout": "hold-outs", "unseen": "not trained on", "external": "other collections"}
+
+
+def without(folder: Path, benchmarks: Sequence[str], target: Path) -> Path:
+    """Writes a comparison as if some benchmarks had not been judged; returns its folder.
+
+    Raises:
+        SystemExit: A benchmark is not there.
+    """
+    scores = pq.read_table(folder / SCORES_FILE)
+    unknown = set(benchmarks) - set(scores["benchmark"].to_pylist())
+    if unknown:
+        raise SystemExit(f"{folder} has no benchmark {', '.join(sorted(unknown))}.")
+    left_out = pc.is_in(scores["benchmark"], pa.array(benchmarks))
+    pq.write_table(scores.filter(pc.invert(left_out)), target / SCORES_FILE)
+    shutil.copy(folder / COSTS_FILE, target)
+    write_comparison(target)
+    return target
 
 
 def lines_of(folder: Path, metric: str) -> list[dict]:
@@ -55,9 +84,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--metric", default="nDCG@10")
+    parser.add_argument("--without", nargs="+", default=[], metavar="BENCHMARK")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    lines = lines_of(arguments.folder, arguments.metric)
+    with tempfile.TemporaryDirectory() as fresh:
+        rest = arguments.without
+        folder = without(arguments.folder, rest, Path(fresh)) if rest else arguments.folder
+        lines = lines_of(folder, arguments.metric)
     print(markdown(lines))
     if arguments.json:
         arguments.json.write_text(json.dumps(lines, indent=1))
