@@ -1,5 +1,7 @@
 """Learns mixtures as one of several processes; the first one writes what was learned.
 
+Each process writes into how many chunks it cut its part of every micro-batch.
+
 Usage: torchrun ... gloo_driver.py SPEC.json, with the keys tasks (prepared folders), model,
 output, and runs: for each the settings, the precision and where to write in the output.
 """
@@ -13,6 +15,7 @@ import torch
 from accelerate import PartialState
 from sentence_transformers import SentenceTransformer
 
+from tdro.learning import trainer as trainer_module
 from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.plan import make_plan
 from tdro.settings import LearningSettings
@@ -41,7 +44,17 @@ def main():
             precision="fp32",
             tick=lambda *told: None,
         )
+        cut, chunks_of = [], trainer_module.row_chunks
+
+        def counted(*rows, chunks_of=chunks_of, cut=cut):
+            chunks = list(chunks_of(*rows))
+            cut.append(len(chunks))
+            return chunks
+
+        trainer_module.row_chunks = counted
         learned = learn_weights(trainer, place)
+        trainer_module.row_chunks = chunks_of
+        (place / f"chunks-{PartialState().process_index}").write_text(json.dumps(cut))
         if PartialState().is_main_process:
             learned.save(place)
             (place / "processes").write_text(str(PartialState().num_processes))

@@ -12,6 +12,7 @@ from tdro.encoder import build_encoder
 from tdro.learning.trainer import Learned
 from tdro.settings import EncoderSettings
 from tdro.tasks.prepare import prepare_tasks
+from tests.conftest import synthetic_rows, write_task
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +30,7 @@ OPTIONS = {
 
 RUNS = {
     "plain": (True, {}),
-    "cut": (True, {"accumulation": 2, "chunk_tokens": 200}),
+    "cut": (True, {"accumulation": 2, "chunk_tokens": 100}),
     "float32": (False, {}),
     "released": (True, {"method": "tdro-released"}),
     "released-cut": (True, {"method": "tdro-released", "accumulation": 2}),
@@ -41,6 +42,10 @@ def learned(task_folder, tiny_llm, tmp_path_factory):
     """What one process and what two processes learned, by number of processes and name of run."""
     folder = tmp_path_factory.mktemp("processes")
     prepare_tasks(task_folder, folder / "tasks")
+    # Longer texts than the others', so that processes cut their rows differently.
+    long = [{**row, "pos": [" ".join(row["pos"] * 4)]} for row in synthetic_rows(60, 9)]
+    write_task(folder / "long.jsonl.gz", long)
+    prepare_tasks(folder / "long.jsonl.gz", folder / "tasks")
     settings = EncoderSettings(name_or_path=str(tiny_llm), layers=2, precision="fp32")
     build_encoder(settings).save(str(folder / "model"))
     found = {}
@@ -65,6 +70,9 @@ def learned(task_folder, tiny_llm, tmp_path_factory):
         for name in RUNS:
             assert (output / name / "processes").read_text() == str(processes)
             found[processes, name] = Learned.load(output / name)
+        if processes == 2:
+            cut = [json.loads((output / "cut" / f"chunks-{rank}").read_text()) for rank in (0, 1)]
+            assert any(one != other for one, other in zip(*cut, strict=True)), "or nothing is shown"
     return found
 
 

@@ -301,25 +301,25 @@ class MixtureTrainer(SentenceTransformerTrainer):
         losses = np.empty(len(micro))
         total = 0.0
         for number, chunk in enumerate(chunks, start=1):
-            with self.compute_loss_context_manager():
-                each = row_losses(
-                    model,
-                    rows.tokens,
-                    query_of[chunk],
-                    passage_of[chunk],
-                    temperature=self.temperature,
-                    chunk_tokens=chunk_tokens,
-                )
-            losses[chunk] = each.detach().double().cpu().numpy()
-            if factors is not None:
-                factor = torch.as_tensor(factors[chunk], dtype=each.dtype, device=each.device)
-                loss = (each * factor).sum()
-                # Processes may have cut their rows into different numbers of chunks: gradients
-                # are exchanged once, at the last chunk of each.
-                final = synchronised and number == len(chunks)
-                with contextlib.nullcontext() if final else self.accelerator.no_sync(model):
+            # Processes may have cut their rows into different numbers of chunks: gradients are
+            # exchanged once, at the last chunk of each. It is the forward pass that decides.
+            final = factors is None or (synchronised and number == len(chunks))
+            with contextlib.nullcontext() if final else self.accelerator.no_sync(model):
+                with self.compute_loss_context_manager():
+                    each = row_losses(
+                        model,
+                        rows.tokens,
+                        query_of[chunk],
+                        passage_of[chunk],
+                        temperature=self.temperature,
+                        chunk_tokens=chunk_tokens,
+                    )
+                losses[chunk] = each.detach().double().cpu().numpy()
+                if factors is not None:
+                    factor = torch.as_tensor(factors[chunk], dtype=each.dtype, device=each.device)
+                    loss = (each * factor).sum()
                     self.accelerator.backward(loss)
-                total += float(loss.detach())
+                    total += float(loss.detach())
         return losses, total
 
     def _gathered(self, rows: PlannedRows, micro: NDArray[np.int64], proxy: Floats) -> RowLosses:
