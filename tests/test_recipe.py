@@ -82,6 +82,8 @@ def test_paths_start_from_the_recipe(recipe, task_folder, tmp_path, monkeypatch)
         ({"training": {"warmup": "long"}}, ["'training.warmup'", "'long'"]),
         ({"retrievers": ["unifrom"]}, ["'unifrom'", "'uniform'"]),
         ({"retrievers": ["top-7"]}, ["'top-7'"]),
+        ({"retrievers": ["top-0.0"]}, ["'top-0.0'"]),
+        ({"learning": {"method": ["tdro", "doremi"]}}, ["'learning.method'", "'tdro'"]),
         ({"retrievers": ["last", "last"]}, ["two retrievers are called 'last'"]),
         ({"tasks": {"folder": "nowhere"}}, ["'tasks.folder'", "'nowhere'"]),
         ({"tasks": {"foldr": "."}}, ["'tasks.foldr'", "'folder'"]),

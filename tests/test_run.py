@@ -147,6 +147,25 @@ def test_a_changed_value_redoes_only_what_depends_on_it_and_says_why(
     assert "settings.eta was 0.5, is 0.9" in said
 
 
+def test_tasks_named_in_another_order_change_nothing(recipe_file, finished, task_folder, tmp_path):
+    output = tmp_path / "run"
+    shutil.copytree(finished, output)
+    index = json.loads((task_folder / "tasks.json").read_text())
+    entries = [
+        {"name": name, "path": str(task_folder / "tasks" / f"{name}.jsonl.gz"), **index[name]}
+        for name in reversed(index)
+    ]
+    backwards = [f"tasks={json.dumps(entries)}"]
+    run(recipe_file, output, backwards)
+    assert manifests(output) == manifests(finished)
+    # Learned again from the plan that is there, the rows are still those of their own tasks.
+    shutil.rmtree(output / "mixture")
+    shutil.rmtree(output / "reference_losses")
+    run(recipe_file, output, backwards)
+    for name in ("mixture/trajectory.parquet", "reference_losses/by_task.parquet"):
+        assert pq.read_table(output / name).equals(pq.read_table(finished / name)), name
+
+
 def test_a_changed_model_is_told_from_the_one_before(recipe_file, finished, tiny_llm, tmp_path):
     output, model = tmp_path / "run", tmp_path / "model"
     shutil.copytree(tiny_llm, model)
@@ -329,7 +348,7 @@ def test_with_two_folds_every_row_is_scored_by_a_reference_that_has_not_seen_it(
     assert "effective tasks of 4" in said
     plan = Plan.load(output / "plan")
     seen = [read_trained_rows(output / "reference_folds" / fold) for fold in ("1", "2")]
-    for task in range(4):
+    for task in plan.tasks:
         assert not set(seen[0][task]) & set(seen[1][task])
     losses = [
         pq.read_table(root / "reference_losses" / "losses.parquet")["loss"].to_numpy()

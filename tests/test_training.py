@@ -125,7 +125,7 @@ def test_options_of_memory_change_nothing_but_rounding(trained, monkeypatch):
         return real(block, states)
 
     monkeypatch.setattr(LlamaMLP, "forward", forward)
-    found, passes = {}, {}
+    found, passes, tokens = {}, {}, {}
     for name, options in {
         "plain": {},
         "cached": {"mini_batch_size": 3},
@@ -133,12 +133,14 @@ def test_options_of_memory_change_nothing_but_rounding(trained, monkeypatch):
     }.items():
         texts.clear()
         given = {"kind": "transformer", "learning_rate": 1e-3, "steps": 4, **options}
-        folder, _ = trained({"alpha": 1.0}, name, **given)
+        folder, facts = trained({"alpha": 1.0}, name, **given)
+        tokens[name] = facts["tokens"]
         found[name] = load_file(folder / "model" / "model.safetensors")
         passes[name] = (max(texts), sum(texts))
     # A step has 8 queries and 16 passages; each goes through two layers.
     once = 4 * 24 * 2
     assert passes == {"plain": (16, once), "cached": (3, once), "checkpointed": (16, 2 * once)}
+    assert len(set(tokens.values())) == 1, "what is computed again is not counted again"
     for name in ("cached", "checkpointed"):
         for key, value in found["plain"].items():
             assert torch.allclose(found[name][key], value, atol=2e-5), (name, key)
@@ -161,6 +163,26 @@ def test_stopped_and_resumed_the_model_is_the_same_bit_for_bit(trained, at):
     assert told[0] == at // 3 * 3 + 1
     files = [folder / "model" / "model.safetensors" for folder in (whole, resumed)]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_killed_before_its_model_is_written_a_training_has_nothing_to_train_again(
+    trained, monkeypatch
+):
+    whole, facts = trained({"alpha": 1.0}, "whole")
+
+    def full(*given, **options):
+        raise StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "whole_model", full)
+        with pytest.raises(StopError):
+            trained({"alpha": 1.0}, "broken")
+    told = []
+    resumed, again = trained({"alpha": 1.0}, "broken", tick=lambda done, *rest: told.append(done))
+    assert (again, told) == (facts, [])
+    files = [folder / "model" / "model.safetensors" for folder in (whole, resumed)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not list(resumed.glob("trainer/*")), "a finished training leaves no checkpoint"
 
 
 def test_a_run_that_diverges_ends_with_the_remedy(trained):

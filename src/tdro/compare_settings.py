@@ -14,7 +14,7 @@ _TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
 
 def is_top(name: str) -> bool:
     """Tells whether a name asks for a selection, such as ``top-0.7``."""
-    return bool(_TOP.fullmatch(name))
+    return bool(_TOP.fullmatch(name)) and float(name.removeprefix("top-")) > 0
 
 
 def is_temperature(name: str) -> bool:

@@ -38,10 +38,20 @@ class TokenCount:
 
 
 @contextlib.contextmanager
-def counted_tokens(model: BaseModel) -> Iterator[TokenCount]:
-    """Counts what goes through the forward passes of a model meanwhile."""
+def counted_tokens(model: BaseModel, *, with_gradients: bool = False) -> Iterator[TokenCount]:
+    """Counts what goes through the forward passes of a model meanwhile.
+
+    Args:
+        model: The model.
+        with_gradients: Count only passes that gradients are computed of.
+    """
     count = TokenCount()
-    hook = model[0].register_forward_pre_hook(lambda module, given: count.add(given[0]))
+
+    def add(module: torch.nn.Module, given: tuple[dict[str, Any], ...]) -> None:
+        if torch.is_grad_enabled() or not with_gradients:
+            count.add(given[0])
+
+    hook = model[0].register_forward_pre_hook(add)
     try:
         yield count
     finally:

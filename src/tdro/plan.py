@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from tdro.prompts import query_prompt
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 
+Named = TypeVar("Named", Task, TrainingTask)
 _HEAD_FILE = "plan.json"
 _ROWS_FILE = "rows.parquet"
 
@@ -81,6 +83,11 @@ class Plan:
             passage_of[mine] = which.reshape(len(mine), -1) + len(passages)
             passages += texts(task.passages, shown)
         return PlannedTexts(queries, passages, query_of, passage_of)
+
+    def in_order(self, tasks: Sequence[Named]) -> list[Named]:
+        """Returns tasks in the plan's order; the recipe may name them in another since."""
+        by_name = {task.name: task for task in tasks}
+        return [by_name[name] for name in self.tasks]
 
     def places_of(self, tasks: Sequence[TrainingTask]) -> NDArray[np.int64]:
         """Returns the places of the planned rows that are among the rows of ``tasks``."""

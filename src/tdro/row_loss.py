@@ -49,7 +49,7 @@ def row_chunks(
     passage_of: NDArray[np.int64],
     chunk_tokens: int,
 ) -> Iterator[NDArray[np.int64]]:
-    """Cuts rows, longest first, into chunks of at most ``chunk_tokens`` tokens (one row at least).
+    """Cuts rows, longest first, into chunks of ``chunk_tokens`` tokens, and less than a row more.
 
     Yields:
         Places of the rows of a chunk.

@@ -38,7 +38,8 @@ class EncoderSettings(Settings):
 
     Attributes:
         name_or_path: A Hugging Face id, a folder, or a ``.gguf`` file.
-        kind: ``transformer``, or ``static`` for a bag of the model's input embeddings.
+        kind: ``transformer``, or ``static`` for a bag of the model's input embeddings, which has
+            no layers and no pooling, and one length for all texts, ``max_passage_length``.
         layers: Keep only the first layers; all when absent.
         dimensions: ``static`` only: reduce the embeddings to this many dimensions (PCA).
         pooling: Token to text; by default ``lasttoken`` for decoders and ``mean`` for encoders. A
@@ -195,7 +196,8 @@ class LearningSettings(Settings):
         weight_decay: Weight decay of AdamW.
         warmup: Share of the steps in which the learning rate rises.
         temperature: Divisor of the cosine similarities; the reference's when absent.
-        chunk_tokens: Real tokens of one backward pass; bounds memory, not the result.
+        chunk_tokens: Real tokens of one backward pass, and less than a row more; bounds memory,
+            not the result.
         gradient_checkpointing: Compute activations again in the backward pass instead of keeping
             them.
         lora: Train adapters of the proxy instead of its own weights.
@@ -230,6 +232,8 @@ class LearningSettings(Settings):
             return values
         given = {name: value for name, value in values.items() if value is not None}
         method = given.get("method", cls.model_fields["method"].default)
+        if not isinstance(method, str):
+            return given
         if method in _SECTIONS and len(given) > 1:
             odd = next(name for name in given if name != "method")
             raise ValueError(

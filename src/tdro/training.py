@@ -36,7 +36,7 @@ from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
 from tdro.errors import InputError
-from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, digest, write_json
+from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, digest, read_json, write_json
 from tdro.lora import add_adapters, merged
 from tdro.mixture import Mixture
 from tdro.model_card import TaskCard
@@ -126,7 +126,7 @@ def train(
         loss=_loss(model, settings, across=processes > 1),
         callbacks=[Ticking(tick)],
     )
-    tokens = run_trainer(trainer, directory)
+    tokens = run_trainer(trainer, directory, recomputes=settings.mini_batch_size is not None)
     model = whole_model(trainer, start)
     # A task whose weight earned it no batch had one drawn all the same; it was not trained on.
     rows = [
@@ -151,6 +151,7 @@ def train(
         for task, count in zip(tasks, batches, strict=True)
     ]
     pq.write_table(pa.table({"rows": trained}), directory / TRAINED_ROWS_FILE)
+    remove_checkpoints(trainer, directory)
     return facts
 
 
@@ -172,13 +173,11 @@ def _rows_of_a_process(batch_size: int, processes: int) -> int:
     return batch_size // processes
 
 
-def read_trained_rows(directory: Path) -> list[NDArray[np.int64]]:
-    """Reads which rows of each task a finished training was given, in the order of its tasks."""
-    found: list[NDArray[np.int64]] = [
-        np.array(rows, dtype=np.int64)
-        for rows in pq.read_table(directory / TRAINED_ROWS_FILE)["rows"].to_pylist()
-    ]
-    return found
+def read_trained_rows(directory: Path) -> dict[str, NDArray[np.int64]]:
+    """Reads which rows of each task a finished training was given, by the task's name."""
+    rows = pq.read_table(directory / TRAINED_ROWS_FILE)["rows"].to_pylist()
+    names = read_json(directory / SAMPLING_FILE)["tasks"]
+    return {name: np.array(mine, dtype=np.int64) for name, mine in zip(names, rows, strict=True)}
 
 
 def drawn_rows(task: TrainingTask, count: int, settings: TrainingSettings, seed: int) -> Dataset:
@@ -297,8 +296,19 @@ def training_arguments(
     )
 
 
-def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> int:
-    """Trains from the last complete checkpoint in ``directory``, then removes the checkpoints.
+def run_trainer(
+    trainer: SentenceTransformerTrainer, directory: Path, *, recomputes: bool = False
+) -> int:
+    """Trains from the last complete checkpoint in ``directory``.
+
+    The checkpoints stay, for what is left to do with the model can be killed, too: see
+    :func:`remove_checkpoints`.
+
+    Args:
+        trainer: The trainer.
+        directory: Where its folder is.
+        recomputes: The texts of a step first pass without gradients (GradCache), and again with
+            them; they are counted once.
 
     Returns:
         Tokens of all steps, those before the checkpoint too.
@@ -308,10 +318,9 @@ def run_trainer(trainer: SentenceTransformerTrainer, directory: Path) -> int:
     # Added last, so that the mark is made when the other callbacks have saved what is theirs.
     trainer.add_callback(_CompleteCheckpoints())
     checkpoint = last_checkpoint(directory)
-    with counted_tokens(trainer.model) as count:
+    with counted_tokens(trainer.model, with_gradients=recomputes) as count:
         trainer.add_callback(CountedSteps(trainer, count))
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    remove_checkpoints(trainer, directory)
     return int(trainer.state.num_input_tokens_seen)
 
 

@@ -1,15 +1,19 @@
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tdro.errors import InputError
-from tdro.estimate.command import estimate
+from tdro.estimate.command import estimate, prepared_at
 from tdro.estimate.mend import bytes_of
 from tdro.estimate.render import Device
 from tdro.recipe_file import load_recipe
+from tdro.run.context import prepare_tasks
+from tdro.stages import RunDirectory
 
 TRAINING = {"steps": 3, "batch_size": 8, "learning_rate": 1e-3}
 
@@ -201,3 +205,16 @@ def test_a_bare_number_is_bytes():
     assert bytes_of("512") == 512
     with pytest.raises(InputError):
         bytes_of("GB")
+
+
+def test_a_task_prepared_for_another_recipe_is_not_counted(recipe, tmp_path):
+    path, root = recipe(), tmp_path / "run"
+    prepare_tasks(load_recipe(path), RunDirectory(root, Console(quiet=True)))
+    sources = {source.name: source for source in load_recipe(path).task_sources()}
+    assert prepared_at(load_recipe(path), root, sources["alpha"]) == root / "tasks" / "alpha"
+    fewer = load_recipe(path, ["max_rows=10"])
+    assert prepared_at(fewer, root, sources["alpha"]) is None
+    other = replace(sources["alpha"], path=sources["beta"].path)
+    assert prepared_at(load_recipe(path), root, other) is None
+    gone = replace(sources["alpha"], path=tmp_path / "gone.jsonl")
+    assert prepared_at(load_recipe(path), root, gone) is None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from tdro.encoder import build_encoder
+from tdro.errors import InputError
 from tdro.learning.losses import RowLosses
 from tdro.learning.method import method_of
 from tdro.learning.record import LossRecord
@@ -270,6 +271,24 @@ def test_a_loss_that_is_not_finite_names_the_task_and_the_remedy(learn, monkeypa
     )
     with pytest.raises(FloatingPointError, match=r"task '.*'.* not finite at step 1: lower"):
         learn()
+
+
+def test_a_method_that_does_not_learn_from_losses_is_refused_before_anything_is_scored(
+    training_tasks, tiny_llm
+):
+    from tdro import learn_mixture
+
+    model = build_encoder(proxy_settings(tiny_llm))
+    told = []
+    with pytest.raises(InputError, match="regression does not learn from row losses"):
+        learn_mixture(
+            model,
+            model,
+            [item.task for item in training_tasks],
+            LearningSettings(method="regression"),
+            tick=lambda *args: told.append(args),
+        )
+    assert not told
 
 
 def test_a_mixture_is_learned_in_one_call_with_ones_own_measure_and_rule(

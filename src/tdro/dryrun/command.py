@@ -45,7 +45,8 @@ def dry_run(
     recipe, problems = checked_recipe(path, overrides)
     if recipe is None:
         return problems
-    found = preflight(recipe, root, devices=device.count, prepared=partial(prepared_at, root))
+    prepared = partial(prepared_at, recipe, root)
+    found = preflight(recipe, root, devices=device.count, prepared=prepared)
     problems += [one for one in found.problems if one not in problems]
     try:
         console.print(_table(stage_graph(recipe, root)), crop=False)

@@ -12,11 +12,12 @@ from tdro.estimate.mend import bytes_of, remedy
 from tdro.estimate.render import Device, as_json, render
 from tdro.estimate.rows import glance_at, glance_at_benchmarks
 from tdro.estimate.stages import Estimator, StageEstimate
-from tdro.files import MANIFEST_FILE, file_name, write_json
+from tdro.files import MANIFEST_FILE, write_json
 from tdro.recipe import Recipe
+from tdro.run.context import preparation
 from tdro.run.outline import Planned, outline
 from tdro.settings import EncoderSettings
-from tdro.tasks.parts import files_of
+from tdro.stages import fingerprint_of
 from tdro.tasks.task import TaskSource
 
 
@@ -67,7 +68,7 @@ def estimate(recipe: Recipe, device: Device, root: Path | None = None) -> Estima
         InputError: A task, a benchmark or the configuration of a model cannot be read.
     """
     sources = recipe.task_sources()
-    glances = [glance_at(source, prepared_at(root, source)) for source in sources]
+    glances = [glance_at(source, prepared_at(recipe, root, source)) for source in sources]
     benchmarks = [one for entry in recipe.benchmarks for one in glance_at_benchmarks(entry)]
     estimator = Estimator(Drawn(recipe, glances, benchmarks), device.count)
     stages = [
@@ -128,14 +129,14 @@ def estimate_run(
         write_json(json, {**written, "notes": list(found.notes)})
 
 
-def prepared_at(root: Path | None, source: TaskSource) -> Path | None:
-    """Returns where a task has been prepared, unless its files have changed since."""
-    folder = root / "tasks" / file_name(source.name) if root is not None else None
-    if folder is None or not (folder / MANIFEST_FILE).is_file():
+def prepared_at(recipe: Recipe, root: Path | None, source: TaskSource) -> Path | None:
+    """Returns where a task lies prepared as its recipe asks, None where it does not."""
+    if root is None or (source.path is not None and not source.path.exists()):
         return None
-    done = (folder / MANIFEST_FILE).stat().st_mtime
-    files = files_of(source.path) if source.path is not None and source.path.exists() else []
-    return None if any(file.stat().st_mtime > done for file in files) else folder
+    stage = preparation(recipe, source)
+    folder = root / stage.directory
+    done = (folder / MANIFEST_FILE).is_file() and fingerprint_of(folder) == stage.fingerprint
+    return folder if done else None
 
 
 def _summary(stages: Sequence[StageEstimate], device: Device) -> list[str]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tdro.errors import require
 from tdro.learning.measures import Measure
+from tdro.learning.method import method_of
 from tdro.learning.rules import UpdateRule
 from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.mixture import Mixture
@@ -69,6 +71,10 @@ def learn_mixture(
     defaults = TrainingSettings(temperature=usual)
     settings = (settings or LearningSettings()).inheriting(defaults)
     temperature = settings.temperature or defaults.temperature
+    # Refuses a method that learns from something else before anything is scored.
+    method_of(settings, np.ones(len(tasks)))
+    if settings.lora is not None:
+        require("peft", "lora")
     plan = make_plan(
         [hold_out(task, 0, seed) for task in tasks],
         steps=settings.steps,

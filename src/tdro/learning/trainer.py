@@ -37,7 +37,6 @@ from tdro.tasks.task import Task
 from tdro.training import (
     Ticking,
     last_checkpoint,
-    remove_checkpoints,
     run_trainer,
     training_arguments,
 )
@@ -96,7 +95,8 @@ def learn_weights(trainer: "MixtureTrainer", directory: Path) -> Learned:
 
     Args:
         trainer: What :func:`mixture_trainer` returned.
-        directory: The directory it was made for.
+        directory: The directory it was made for. The checkpoints stay there until
+            :func:`~tdro.training.remove_checkpoints`.
 
     Returns:
         Weights and losses of every step, the row losses they came from, and what it took.
@@ -108,9 +108,7 @@ def learn_weights(trainer: "MixtureTrainer", directory: Path) -> Learned:
     if checkpoint:
         trainer.learned = Learned.load(checkpoint)
         if _settled(trainer.settings, trainer.learned.trajectory):
-            tokens = tokens_at(checkpoint)
-            remove_checkpoints(trainer, directory)
-            return replace(trainer.learned, tokens=tokens)
+            return replace(trainer.learned, tokens=tokens_at(checkpoint))
     trainer.add_callback(_StopWhenSettled(trainer))
     trainer.add_callback(_SaveLearned(trainer))
     tokens = run_trainer(trainer, directory)

@@ -91,6 +91,11 @@ def contents(tasks: Sequence[TrainingTask]) -> dict[str, str]:
 
 def prepared_task(recipe: Recipe, directory: RunDirectory, source: TaskSource) -> Task:
     """Prepares a task, where that is not done yet."""
+    return Task.open(directory.complete(preparation(recipe, source)))
+
+
+def preparation(recipe: Recipe, source: TaskSource) -> Stage:
+    """Returns the stage that prepares a task."""
 
     def work(target: Path, tick: Tick) -> dict[str, Any]:
         report = prepare_task(source, target, max_rows=recipe.max_rows, seed=recipe.seed)
@@ -106,4 +111,4 @@ def prepared_task(recipe: Recipe, directory: RunDirectory, source: TaskSource) -
         **reading_options(source),
     }
     place = f"tasks/{file_name(source.name)}"
-    return Task.open(directory.complete(Stage(f"task {source.name}", place, inputs, work)))
+    return Stage(f"task {source.name}", place, inputs, work)

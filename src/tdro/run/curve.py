@@ -58,7 +58,7 @@ def complete_learning_curve(context: Context, place: str) -> Path:
 
     inputs = {
         "models": [fingerprint_of(folder) for folder in models.values()],
-        "development": fingerprint_of(apart.benchmarks),
+        "development_sets": fingerprint_of(apart.benchmarks),
         **curve.model_dump(),
     }
     return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))

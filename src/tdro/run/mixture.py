@@ -62,10 +62,11 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
         from tdro.run import work as at_work
 
         proxy = at_work.load_model(encoder)
+        plan = Plan.load(plan_at)
         trainer = at_work.mixture_trainer(
             proxy,
-            Plan.load(plan_at),
-            tasks,
+            plan,
+            plan.in_order(tasks),
             at_work.load_losses(losses_at),
             learning,
             directory,
@@ -87,6 +88,7 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
             mixture.save(directory / f"{kind}.json")
         kept = Mixture.load(directory / f"{learning.keeps}.json")
         kept.top("0.7").save(directory / "top-0.7.json")
+        at_work.remove_checkpoints(trainer, directory)
         return facts
 
     inputs = {
@@ -191,21 +193,26 @@ def _reference_losses(
 
         processes = context.directory.processes
         plan = Plan.load(plan_at)
-        held = at_work.held_out_plan(context.tasks, recipe.learning.negatives, recipe.seed)
+        planned = plan.in_order(tasks)
+        split = plan.in_order(context.tasks)
+        held = at_work.held_out_plan(split, recipe.learning.negatives, recipe.seed)
         shares = [
-            at_work.Share(at_work.load_model(item.folder), plan.places_of(item.scores))
+            at_work.Share(
+                at_work.load_model(item.folder), plan.places_of(plan.in_order(item.scores))
+            )
             for item in references
         ]
         chunk_tokens = recipe.learning.chunk_tokens
         how = {**options, "chunk_tokens": chunk_tokens, "tick": tick, "processes": processes}
-        tokens = at_work.score_plan(shares, plan, tasks, directory, **how)
+        tokens = at_work.score_plan(shares, plan, planned, directory, **how)
         trained, further = [], None
         if len(shares) == 1:
-            trained = at_work.read_trained_rows(references[0].folder)
+            rows_of = at_work.read_trained_rows(references[0].folder)
+            trained = [rows_of[name] for name in plan.tasks]
             further = directory / "held_out"
             further.mkdir(exist_ok=True)
             everything = [at_work.Share(shares[0].model, np.arange(len(held.task_of)))]
-            tokens += at_work.score_plan(everything, held, tasks, further, **how)
+            tokens += at_work.score_plan(everything, held, planned, further, **how)
         if processes.first:
             at_work.write_by_task(directory, plan, trained, held, further)
         rows = len(plan.task_of) + (len(held.task_of) if further else 0)

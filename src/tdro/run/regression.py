@@ -64,7 +64,7 @@ def complete_regression(context: Context, place: str) -> Path:
 
     inputs = {
         "models": [fingerprint_of(folder) for folder in models],
-        "development": fingerprint_of(apart.benchmarks),
+        "development_sets": fingerprint_of(apart.benchmarks),
         **regression.model_dump(),
     }
     return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))

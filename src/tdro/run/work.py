@@ -15,7 +15,7 @@ from tdro.files import MODEL_FOLDER
 from tdro.learning.experts import Experts
 from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.reference import Share, held_out_plan, load_losses, score_plan, write_by_task
-from tdro.training import quiet_libraries, read_trained_rows, train
+from tdro.training import quiet_libraries, read_trained_rows, remove_checkpoints, train
 
 __all__ = [
     "MODEL_FOLDER",
@@ -31,6 +31,7 @@ __all__ = [
     "load_model",
     "mixture_trainer",
     "read_trained_rows",
+    "remove_checkpoints",
     "score_plan",
     "train",
     "write_by_task",
