@@ -87,6 +87,37 @@ def test_a_mined_negative_never_equals_the_query(tmp_path):
     assert report.short_of_negatives == 2
 
 
+def test_the_passage_that_is_the_query_is_known_unless_it_is_a_positive(tmp_path):
+    pairs = [row("one", "two"), row("two", "one"), row("same", "same", "six"), row("four", "five")]
+    _prepare(tmp_path, pairs, negatives=0)
+    task = Task.open(tmp_path / "t")
+    passages = task.passages["text"][:]
+    assert [n if n < 0 else passages[n] for n in task.own] == ["one", "two", -1, -1]
+    assert [sorted(passages[n] for n in task.answers(line)) for line in range(4)] == [
+        ["one", "two"],
+        ["one", "two"],
+        ["same", "six"],
+        ["five"],
+    ]
+
+
+def test_a_task_whose_queries_are_no_passages_is_the_one_of_earlier_versions(tmp_path):
+    _prepare(tmp_path, [row("q1", "a", "b", neg=["c"]), row("q2", "d", neg=["a"])])
+    assert _content(tmp_path / "t") == "45acf1da4c9f213b"
+
+
+def test_a_task_of_an_earlier_version_is_told_when_its_rows_are_asked_for(tmp_path):
+    _prepare(tmp_path, [row("q1", "a", neg=["c"])])
+    place = tmp_path / "t" / "rows.arrow"
+    table = pa.ipc.open_stream(place.read_bytes()).read_all().select(["positives", "negatives"])
+    with pa.OSFile(str(place), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    task = Task.open(tmp_path / "t")
+    assert len(task) == 1
+    with pytest.raises(InputError, match="by an earlier version: prepare it anew"):
+        task.answers(0)
+
+
 def test_no_mining_when_none_are_wanted(tmp_path):
     report, rows = _prepare(tmp_path, [row("q", "a"), row("r", "b")], negatives=0)
     assert [one[2] for one in rows] == [[], []]

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
 from tdro.tasks.negatives import mine
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
 from tdro.tasks.sources import find_sources
-from tdro.tasks.task import DETAILS_FILE, Task, TaskSource
+from tdro.tasks.task import DETAILS_FILE, ROWS_COLUMNS, Task, TaskSource
 from tdro.tasks.texts import read_texts, select_texts
 
 ROWS_FILE = "rows.arrow"
@@ -53,7 +54,8 @@ def prepare_task(
     scanned = scan(source, directory, max_rows=max_rows)
     given = scanned.negatives
     all_negatives = _with_mined(scanned, directory, negatives, seed) if negatives else given
-    _write_rows(directory / ROWS_FILE, scanned.positives, all_negatives)
+    own = _own_passages(scanned)
+    _write_rows(directory / ROWS_FILE, scanned.positives, all_negatives, own)
     report = replace(
         scanned.report,
         negatives_mined=int(np.count_nonzero(all_negatives.lengths > given.lengths)),
@@ -62,7 +64,7 @@ def prepare_task(
     details = {
         "name": source.name,
         "instruction": source.instruction,
-        "content": _content(scanned, all_negatives),
+        "content": _content(scanned, all_negatives, own),
         "report": asdict(report),
     }
     write_json(directory / DETAILS_FILE, details)
@@ -114,19 +116,30 @@ def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
     )
 
 
-def _write_rows(path: Path, positives: Lists, negatives: Lists) -> None:
-    columns = {
-        name: pa.ListArray.from_arrays(pa.array(lists.offsets, pa.int32()), pa.array(lists.values))
-        for name, lists in (("positives", positives), ("negatives", negatives))
-    }
-    table = pa.table(columns)
+def _own_passages(scanned: Scan) -> NDArray[np.int32]:
+    """Returns the passage equal to each query, -1 where there is none or it is a positive."""
+    others = scanned.own.minus(scanned.positives)
+    own = np.full(len(others), -1, dtype=np.int32)
+    own[others.owners] = others.values
+    return own
+
+
+def _write_rows(path: Path, positives: Lists, negatives: Lists, own: NDArray[np.int32]) -> None:
+    lists = [
+        pa.ListArray.from_arrays(pa.array(one.offsets, pa.int32()), pa.array(one.values))
+        for one in (positives, negatives)
+    ]
+    table = pa.table([*lists, pa.array(own)], names=ROWS_COLUMNS)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=_ROWS_BATCH)
 
 
-def _content(scanned: Scan, negatives: Lists) -> str:
+def _content(scanned: Scan, negatives: Lists, own: NDArray[np.int32]) -> str:
     sha = hashlib.sha256()
     for lists in (scanned.positives, negatives):
         sha.update(lists.offsets.astype("<i8").tobytes())
         sha.update(lists.values.astype("<i4").tobytes())
+    # A task without such rows stays what it was before they were told apart.
+    if (own >= 0).any():
+        sha.update(b"own" + own.astype("<i4").tobytes())
     return digest([*scanned.text_digests, sha.hexdigest()])
