@@ -87,6 +87,18 @@ def test_a_mined_negative_never_equals_the_query(tmp_path):
     assert report.short_of_negatives == 2
 
 
+def test_a_mined_negative_answers_no_query_that_is_written_otherwise(tmp_path):
+    records = [
+        row("Who drew the blue cat?", "the blue cat was drawn by Ada"),
+        row("who drew the blue cat", "Bob drew the blue cat"),
+        row("Is the cat blue?", "the cat is green", neg=["no"]),
+        row("Who drew  the blue cat", "who drew the blue cat"),
+    ]
+    _, rows = _prepare(tmp_path, records)
+    for number in (0, 1, 3):
+        assert sorted(rows[number][2]) == ["no", "the cat is green"]
+
+
 def test_the_passage_that_is_the_query_is_known_unless_it_is_a_positive(tmp_path):
     pairs = [row("one", "two"), row("two", "one"), row("same", "same", "six"), row("four", "five")]
     _prepare(tmp_path, pairs, negatives=0)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
 from tdro.tasks.negatives import mine
+from tdro.tasks.query_groups import QueryGroups
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
 from tdro.tasks.sources import find_sources
 from tdro.tasks.task import DETAILS_FILE, ROWS_COLUMNS, Task, TaskSource
@@ -34,7 +35,8 @@ def prepare_task(
 
     Equal texts get equal numbers, rows with an equal query become one row, and rows without a
     negative get negatives by BM25 among the task's own passages. No list of a row holds a number
-    twice, and no negative equals a positive of its row or its query.
+    twice, and no negative equals a positive of its row or its query; none that is mined equals one
+    of a row whose query differs in case, white space and punctuation only.
 
     Args:
         source: The task.
@@ -100,11 +102,13 @@ def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
     wanting = np.flatnonzero(given.lengths == 0)
     if len(wanting) == 0:
         return given
+    queries = read_texts(directory / QUERIES_FILE)
+    groups = QueryGroups.of(queries, scanned.own)
     mined = list(
         mine(
-            select_texts(read_texts(directory / QUERIES_FILE), wanting),
+            select_texts(queries, wanting),
             read_texts(directory / PASSAGES_FILE),
-            (scanned.own[row] for row in wanting.tolist()),
+            map(groups.answers, wanting.tolist()),
             count,
             seed,
         )
