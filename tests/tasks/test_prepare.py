@@ -113,9 +113,24 @@ def test_the_passage_that_is_the_query_is_known_unless_it_is_a_positive(tmp_path
     ]
 
 
-def test_a_task_whose_queries_are_no_passages_is_the_one_of_earlier_versions(tmp_path):
+def test_rows_that_ask_the_same_are_told(tmp_path):
+    records = [row("Who?", "a"), row("what", "b"), row("who", "c"), row("who...", "d")]
+    _prepare(tmp_path, records)
+    assert Task.open(tmp_path / "t").first_alike.tolist() == [0, 1, 0, 0]
+
+
+def test_a_task_of_queries_that_are_no_passages_nor_alike_is_the_one_of_earlier_versions(tmp_path):
     _prepare(tmp_path, [row("q1", "a", "b", neg=["c"]), row("q2", "d", neg=["a"])])
     assert _content(tmp_path / "t") == "45acf1da4c9f213b"
+
+
+@pytest.mark.parametrize(
+    ("query", "positive", "earlier"),
+    [("q2", "q1", "42444bcb9664d4e6"), ("Q1", "b", "31ecc75e2bd799a9")],
+)
+def test_a_task_that_is_trained_on_otherwise_now_is_another_one(tmp_path, query, positive, earlier):
+    _prepare(tmp_path, [row("q1", "a", neg=["c"]), row(query, positive, neg=["c"])])
+    assert _content(tmp_path / "t") != earlier
 
 
 def test_a_task_of_an_earlier_version_is_told_when_its_rows_are_asked_for(tmp_path):

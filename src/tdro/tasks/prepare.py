@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
@@ -54,10 +53,12 @@ def prepare_task(
             the package bm25s is not installed.
     """
     scanned = scan(source, directory, max_rows=max_rows)
-    given = scanned.negatives
-    all_negatives = _with_mined(scanned, directory, negatives, seed) if negatives else given
-    own = _own_passages(scanned)
-    _write_rows(directory / ROWS_FILE, scanned.positives, all_negatives, own)
+    given = all_negatives = scanned.negatives
+    groups = QueryGroups.of(read_texts(directory / QUERIES_FILE), scanned.own)
+    if negatives:
+        all_negatives = _with_mined(scanned, groups, directory, negatives, seed)
+    table = _rows(scanned, all_negatives, groups)
+    _write(directory / ROWS_FILE, table)
     report = replace(
         scanned.report,
         negatives_mined=int(np.count_nonzero(all_negatives.lengths > given.lengths)),
@@ -66,7 +67,7 @@ def prepare_task(
     details = {
         "name": source.name,
         "instruction": source.instruction,
-        "content": _content(scanned, all_negatives, own),
+        "content": _content(scanned, all_negatives, table),
         "report": asdict(report),
     }
     write_json(directory / DETAILS_FILE, details)
@@ -96,17 +97,17 @@ def prepare_tasks(tasks: Path | str | Sequence[TaskSource], directory: Path | st
     return prepared
 
 
-def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
+def _with_mined(
+    scanned: Scan, groups: QueryGroups, directory: Path, count: int, seed: int
+) -> Lists:
     """Adds mined negatives to the rows that have none."""
     given = scanned.negatives
     wanting = np.flatnonzero(given.lengths == 0)
     if len(wanting) == 0:
         return given
-    queries = read_texts(directory / QUERIES_FILE)
-    groups = QueryGroups.of(queries, scanned.own)
     mined = list(
         mine(
-            select_texts(queries, wanting),
+            select_texts(read_texts(directory / QUERIES_FILE), wanting),
             read_texts(directory / PASSAGES_FILE),
             map(groups.answers, wanting.tolist()),
             count,
@@ -120,30 +121,30 @@ def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
     )
 
 
-def _own_passages(scanned: Scan) -> NDArray[np.int32]:
-    """Returns the passage equal to each query, -1 where there is none or it is a positive."""
+def _rows(scanned: Scan, negatives: Lists, groups: QueryGroups) -> pa.Table:
+    lists = [
+        pa.ListArray.from_arrays(pa.array(one.offsets, pa.int32()), pa.array(one.values))
+        for one in (scanned.positives, negatives)
+    ]
     others = scanned.own.minus(scanned.positives)
     own = np.full(len(others), -1, dtype=np.int32)
     own[others.owners] = others.values
-    return own
+    return pa.table([*lists, own, groups.first.astype(np.int32)], names=ROWS_COLUMNS)
 
 
-def _write_rows(path: Path, positives: Lists, negatives: Lists, own: NDArray[np.int32]) -> None:
-    lists = [
-        pa.ListArray.from_arrays(pa.array(one.offsets, pa.int32()), pa.array(one.values))
-        for one in (positives, negatives)
-    ]
-    table = pa.table([*lists, pa.array(own)], names=ROWS_COLUMNS)
+def _write(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=_ROWS_BATCH)
 
 
-def _content(scanned: Scan, negatives: Lists, own: NDArray[np.int32]) -> str:
+def _content(scanned: Scan, negatives: Lists, table: pa.Table) -> str:
     sha = hashlib.sha256()
     for lists in (scanned.positives, negatives):
         sha.update(lists.offsets.astype("<i8").tobytes())
         sha.update(lists.values.astype("<i4").tobytes())
-    # A task without such rows stays what it was before they were told apart.
-    if (own >= 0).any():
-        sha.update(b"own" + own.astype("<i4").tobytes())
+    # A task where these tell nothing stays what it was before they were kept.
+    for name, nothing in (("own", -1), ("first_alike", np.arange(len(table)))):
+        numbers = table[name].to_numpy()
+        if (numbers != nothing).any():
+            sha.update(name.encode() + numbers.astype("<i4").tobytes())
     return digest([*scanned.text_digests, sha.hexdigest()])

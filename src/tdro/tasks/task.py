@@ -17,7 +17,7 @@ from tdro.tasks.options import Columns, RowFilter
 
 DETAILS_FILE = "task.json"
 DEFAULT_SPLIT = "train"
-ROWS_COLUMNS = ("positives", "negatives", "own")
+ROWS_COLUMNS = ("positives", "negatives", "own", "first_alike")
 """What is kept of each row; a task prepared with other columns is prepared anew."""
 
 
@@ -83,9 +83,9 @@ class Task:
         instruction: What a query of this task asks for.
         queries: Column ``text``; one line a row, all texts distinct.
         passages: Column ``text``; all texts distinct, so equal numbers mean equal texts.
-        rows: Columns ``positives`` and ``negatives``, lists of passage numbers, and ``own``, the
-            number of a passage or -1; line i belongs to line i of ``queries``. No two of a row
-            share a number.
+        rows: Columns ``positives`` and ``negatives``, lists of passage numbers, ``own``, the
+            number of a passage or -1, and ``first_alike``, the number of a row; line i belongs to
+            line i of ``queries``. The first three of a row never share a number.
         content: Digest of the three tables; changes when any text or number changes.
         directory: Where it was prepared; a copy for another process is opened there again.
     """
@@ -118,6 +118,11 @@ class Task:
     def own(self) -> NDArray[np.int32]:
         """The passage equal to each row's query, -1 where there is none or it is a positive."""
         return self._numbers("own")
+
+    @cached_property
+    def first_alike(self) -> NDArray[np.int32]:
+        """The first row that asks what each row does, but for case, white space and punctuation."""
+        return self._numbers("first_alike")
 
     def answers(self, row: int) -> NDArray[np.int32]:
         """Passage numbers that are never a negative of a row: its positives and its query."""
