@@ -7,6 +7,7 @@ from rich.console import Console
 
 from tdro.files import MANIFEST_FILE, read_json
 from tdro.recipe import Recipe
+from tdro.run import context
 from tdro.run.context import prepare_tasks
 from tdro.stages import RunDirectory
 
@@ -46,8 +47,17 @@ def prepared(tmp_path):
 def test_a_plain_file_is_told_by_what_it_always_was(prepared, shards, tmp_path):
     prepared(path=shards / "a.jsonl", instruction="Find")
     inputs = read_json(tmp_path / "run" / "tasks" / "cats" / MANIFEST_FILE)["inputs"]
-    assert set(inputs) == {"source", "name", "instruction", "max_rows", "seed"}
+    assert set(inputs) == {"source", "name", "instruction", "max_rows", "seed", "rows"}
     assert set(inputs["source"]) == {"path", "bytes", "changed"}
+
+
+def test_a_task_of_an_earlier_version_is_prepared_anew(prepared, shards, tmp_path, monkeypatch):
+    with monkeypatch.context() as earlier:
+        earlier.setattr(context, "ROWS_COLUMNS", ("positives", "negatives"))
+        prepared(path=shards)
+    task, worked = prepared(path=shards)
+    assert worked
+    assert len(task.own) == len(task)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.errors import InputError
 from tdro.mixture import Mixture
 from tdro.tasks.mapped import PassageLists
+from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
 
 shares = (
@@ -44,41 +45,45 @@ def mapped(lists, chunk=7):
 class _Stub:
     """The part of a task that sampling looks at."""
 
-    def __init__(self, name, positives, negatives, passages):
+    answers = Task.answers
+
+    def __init__(self, name, positives, negatives, passages, own=None):
         self.name = name
         self.positives = mapped(positives)
         self.negatives = mapped(negatives)
         self.passages = range(passages)
+        self.own = np.array(own or [-1] * len(positives), dtype=np.int32)
 
 
 @st.composite
 def tasks(draw):
-    passages = draw(st.integers(3, 40))
+    passages = draw(st.integers(4, 40))
     number = st.integers(0, passages - 1)
     rows = draw(
         st.lists(
             st.tuples(
-                st.sets(number, min_size=1, max_size=min(3, passages - 1)),
+                st.sets(number, min_size=1, max_size=min(3, passages - 2)),
                 st.sets(number, max_size=5),
+                st.none() | number,
             ),
             min_size=1,
             max_size=30,
         )
     )
-    positives = [sorted(positive) for positive, _ in rows]
-    negatives = [sorted(negative - positive) for positive, negative in rows]
-    task = _Stub("stub", positives, negatives, passages)
+    positives = [sorted(positive) for positive, *_ in rows]
+    negatives = [sorted(negative - positive - {own}) for positive, negative, own in rows]
+    own = [-1 if own is None or own in positive else own for positive, _, own in rows]
+    task = _Stub("stub", positives, negatives, passages, own)
     return TrainingTask(task, np.arange(len(rows)), np.arange(0))
 
 
 @settings(max_examples=100, deadline=None)
 @given(tasks(), st.integers(0, 6), st.integers(0, 99))
-def test_a_positive_is_never_drawn_as_a_negative(source, negatives, seed):
+def test_neither_a_positive_nor_the_query_is_drawn_as_a_negative(source, negatives, seed):
     for draw in itertools.islice(TaskDraws(source, negatives, seed), 3 * len(source.rows)):
-        own = set(source.task.positives[draw.row].tolist())
-        assert draw.positive in own
+        assert draw.positive in source.task.positives[draw.row].tolist()
         assert len(draw.negatives) == negatives
-        assert not own & set(draw.negatives)
+        assert not set(source.task.answers(draw.row).tolist()) & set(draw.negatives)
 
 
 @settings(max_examples=100, deadline=None)
@@ -87,7 +92,7 @@ def test_no_passage_of_a_batch_answers_another_row(source, negatives, size):
     for batch in itertools.islice(distinct_batches(TaskDraws(source, negatives, 0), size), 6):
         assert 1 <= len(batch[0]) <= size
         for (row, _), (_, passages) in itertools.permutations(zip(*batch, strict=True), 2):
-            answers = set(source.task.positives[int(row)].tolist())
+            answers = set(source.task.answers(int(row)).tolist())
             assert not answers & set(passages.tolist())
 
 
@@ -130,6 +135,24 @@ def test_batches_are_those_of_dealing_one_by_one(source, negatives, size):
         assert [(row, *shown) for row, shown in found] == expected
 
 
+def test_two_ways_to_say_the_same_are_neither_filled_up_nor_batched_with_their_own_texts():
+    # Rows 2n and 2n + 1 are a pair, each with the other's text as its positive.
+    pairs = [n ^ 1 for n in range(40)]
+    task = _Stub("paraphrases", [[n] for n in pairs], [[]] * 40, 40, own=list(range(40)))
+    source = TaskDraws(TrainingTask(task, np.arange(40), np.arange(0)), 3, 0)
+    for rows, passages in itertools.islice(distinct_batches(source, 8), 30):
+        assert not (passages == rows[:, None]).any()
+        assert len({int(row) // 2 for row in rows}) == len(rows)
+
+
+def test_draws_of_a_task_whose_queries_are_no_passages_stay_what_they_were():
+    hard = [[6], [7], [], [], [8], []]
+    source = TrainingTask(_Stub("apart", [[n] for n in range(6)], hard, 9), np.arange(6), [])
+    rows, passages = TaskDraws(source, 4, 3).first(3)
+    assert rows.tolist() == [2, 5, 4]
+    assert passages.tolist() == [[2, 7, 5, 4, 1], [5, 1, 4, 3, 7], [4, 8, 5, 1, 6]]
+
+
 def test_each_pass_reads_every_row_once():
     task = _Stub("even", [[n] for n in range(20)], [[]] * 20, 20)
     source = TrainingTask(task, np.arange(5, 20), np.arange(5))
@@ -142,6 +165,9 @@ def test_a_task_whose_every_passage_is_an_answer_is_refused_by_name():
     source = TrainingTask(_Stub("odd", [[0, 1]], [[]], 2), np.arange(1), np.arange(0))
     with pytest.raises(InputError, match="'odd'"):
         next(iter(TaskDraws(source, 1, 0)))
+    pair = TrainingTask(_Stub("pair", [[0]], [[]], 2, own=[1]), np.arange(1), np.arange(0))
+    with pytest.raises(InputError, match="one of its positives or its query"):
+        next(iter(TaskDraws(pair, 1, 0)))
 
 
 def test_hard_negatives_come_first_and_others_fill_up():

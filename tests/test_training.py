@@ -12,8 +12,10 @@ from tdro import training
 from tdro.encoder import build_encoder
 from tdro.mixture import Mixture
 from tdro.settings import EncoderSettings, TrainingSettings
-from tdro.tasks.training import hold_out
+from tdro.tasks.prepare import prepare_tasks
+from tdro.tasks.training import hold_out, texts
 from tdro.training import train
+from tests.conftest import write_task
 
 
 @pytest.fixture
@@ -188,6 +190,24 @@ def test_killed_before_its_model_is_written_a_training_has_nothing_to_train_agai
 def test_a_run_that_diverges_ends_with_the_remedy(trained):
     with pytest.raises(FloatingPointError, match=r"not finite at step \d+: lower"):
         trained({"alpha": 1.0}, learning_rate=1e38, steps=8, warmup=0)
+
+
+def test_what_a_held_out_query_asks_is_not_trained_on_however_it_is_written(tmp_path):
+    rows = [{"query": f"Ask {n // 2}" + "?" * (n % 2), "pos": [f"answer {n}"]} for n in range(60)]
+    rows += [{"query": f"other {n}", "pos": [f"answer {n}"]} for n in range(40)]
+    write_task(tmp_path / "task.jsonl.gz", rows)
+    (task,) = prepare_tasks(tmp_path / "task.jsonl.gz", tmp_path / "prepared")
+    split = hold_out(task, 20, seed=1)
+    asked, judged = (
+        {query.rstrip("?") for query in texts(task.queries, numbers)}
+        for numbers in (split.rows, split.held_out)
+    )
+    assert not asked & judged
+    assert asked | judged == {one["query"].rstrip("?") for one in rows}
+    assert len(split.held_out) == 20
+    # A development set comes out of what is left.
+    later = hold_out(task, 10, 1, "development", split.rows)
+    assert set(later.rows) | set(later.held_out) <= set(split.rows)
 
 
 def test_a_hold_out_is_at_most_a_fifth_and_never_trained_on(training_tasks):

@@ -176,7 +176,8 @@ def training_tasks(count: int, rows: int) -> list[TrainingTask]:
         others = draw.integers(own, own + 16, (own, NEGATIVES), dtype=np.int32)
         lists = {"positives": np.arange(own, dtype=np.int32)[:, None], "negatives": others}
         columns = {name: PassageLists(list_column(values)) for name, values in lists.items()}
-        task: Any = SimpleNamespace(name=name, passages=range(own + 16), **columns)
+        none = np.full(own, -1, dtype=np.int32)
+        task: Any = SimpleNamespace(name=name, passages=range(own + 16), own=none, **columns)
         tasks.append(TrainingTask(task, np.arange(own), np.arange(0)))
     return tasks
 

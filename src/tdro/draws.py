@@ -63,7 +63,7 @@ class Draw(NamedTuple):
         row: Row of the task.
         positive: Passage number of the positive that was drawn.
         negatives: Passage numbers of the hard negatives that were drawn.
-        answers: Passage numbers of all positives of the row.
+        answers: Passage numbers of all positives of the row, and of the passage equal to its query.
     """
 
     row: int
@@ -79,8 +79,9 @@ class Block:
     Attributes:
         rows: Rows of the task, shape (n,).
         passages: The positive that was drawn and the hard negatives, shape (n, 1 + negatives).
-        answers: All positives of the rows, those of one row after those of another.
-        ends: Where in ``answers`` the positives of each row end, shape (n,).
+        answers: All positives of the rows and the passages equal to their queries, those of one
+            row after those of another.
+        ends: Where in ``answers`` those of each row end, shape (n,).
     """
 
     rows: NDArray[np.int64]
@@ -120,11 +121,11 @@ class Block:
 
     @property
     def collides(self) -> bool:
-        """Whether a passage of one example is among the positives of another."""
+        """Whether a passage of one example is among the answers of another."""
         answers = np.sort(self.answers)
         found = np.searchsorted(answers, self.passages, side="right")
         found -= np.searchsorted(answers, self.passages, side="left")
-        # The positive that was drawn is among the positives of its own row, its negatives are not.
+        # The positive that was drawn is among the answers of its own row, its negatives are not.
         found[:, 0] -= 1
         return bool(found.any())
 
@@ -144,7 +145,8 @@ class TaskDraws:
         seed: Seed of the sequence.
 
     Raises:
-        InputError: There are no rows, or a row's positives are all the passages the task has.
+        InputError: There are no rows, or a row's positives and its query are all the passages the
+            task has.
     """
 
     source: TrainingTask
@@ -188,6 +190,11 @@ class TaskDraws:
         ends = np.cumsum(counts)
         passages = np.empty((len(rows), 1 + self.negatives), dtype=np.int64)
         passages[:, 0] = answers[ends - counts + generator.integers(counts)]
+        own = self.source.task.own[rows]
+        there = own >= 0
+        answers = np.insert(answers, ends[there], own[there])
+        counts = counts + there
+        ends = np.cumsum(counts)
         if self.negatives:
             banned = _keys(_owners(counts), answers)
             passages[:, 1:] = self._negatives(rows, banned, generator)
@@ -231,10 +238,8 @@ class TaskDraws:
             drawn[place, had[place] :] = self._filling(int(rows[place]), missing, generator)
 
     def _filling(self, row: int, count: int, generator: np.random.Generator) -> list[int]:
-        banned = {
-            *self.source.task.positives[row].tolist(),
-            *self.source.task.negatives[row].tolist(),
-        }
+        answers = self.source.task.answers(row)
+        banned = {*answers.tolist(), *self.source.task.negatives[row].tolist()}
         total = len(self.source.task.passages)
         few = min(total, len(banned) + count)
         others = [
@@ -244,11 +249,12 @@ class TaskDraws:
         ][:count]
         if len(others) == count:
             return others
-        allowed = np.setdiff1d(np.arange(total), self.source.task.positives[row])
+        allowed = np.setdiff1d(np.arange(total), answers)
         if len(allowed) == 0:
             raise InputError(
                 f"Task {self.source.name!r} has no passage that could be a negative of row {row}: "
-                "every passage is one of its positives. Leave the task out or add passages."
+                "every passage is one of its positives or its query. Leave the task out or add "
+                "passages."
             )
         return others + np.resize(allowed, count - len(others)).tolist()
 
@@ -297,8 +303,8 @@ def distinct_batches(
     """Cuts a sequence of draws into batches that are safe for in-batch negatives.
 
     No passage of a batch, whether drawn as positive or as negative for one row, is among the
-    positives of another row. A row that collides waits for a later batch. Where a task has too
-    few distinct passages to fill a batch, the batch is shorter.
+    positives of another row or equal to its query. A row that collides waits for a later batch.
+    Where a task has too few distinct passages to fill a batch, the batch is shorter.
 
     Args:
         draws: The examples of one task.

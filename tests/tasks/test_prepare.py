@@ -87,6 +87,64 @@ def test_a_mined_negative_never_equals_the_query(tmp_path):
     assert report.short_of_negatives == 2
 
 
+def test_a_mined_negative_answers_no_query_that_is_written_otherwise(tmp_path):
+    records = [
+        row("Who drew the blue cat?", "the blue cat was drawn by Ada"),
+        row("who drew the blue cat", "Bob drew the blue cat"),
+        row("Is the cat blue?", "the cat is green", neg=["no"]),
+        row("Who drew  the blue cat", "who drew the blue cat"),
+    ]
+    _, rows = _prepare(tmp_path, records)
+    for number in (0, 1, 3):
+        assert sorted(rows[number][2]) == ["no", "the cat is green"]
+
+
+def test_the_passage_that_is_the_query_is_known_unless_it_is_a_positive(tmp_path):
+    pairs = [row("one", "two"), row("two", "one"), row("same", "same", "six"), row("four", "five")]
+    _prepare(tmp_path, pairs, negatives=0)
+    task = Task.open(tmp_path / "t")
+    passages = task.passages["text"][:]
+    assert [n if n < 0 else passages[n] for n in task.own] == ["one", "two", -1, -1]
+    assert [sorted(passages[n] for n in task.answers(line)) for line in range(4)] == [
+        ["one", "two"],
+        ["one", "two"],
+        ["same", "six"],
+        ["five"],
+    ]
+
+
+def test_rows_that_ask_the_same_are_told(tmp_path):
+    records = [row("Who?", "a"), row("what", "b"), row("who", "c"), row("who...", "d")]
+    _prepare(tmp_path, records)
+    assert Task.open(tmp_path / "t").first_alike.tolist() == [0, 1, 0, 0]
+
+
+def test_a_task_of_queries_that_are_no_passages_nor_alike_is_the_one_of_earlier_versions(tmp_path):
+    _prepare(tmp_path, [row("q1", "a", "b", neg=["c"]), row("q2", "d", neg=["a"])])
+    assert _content(tmp_path / "t") == "45acf1da4c9f213b"
+
+
+@pytest.mark.parametrize(
+    ("query", "positive", "earlier"),
+    [("q2", "q1", "42444bcb9664d4e6"), ("Q1", "b", "31ecc75e2bd799a9")],
+)
+def test_a_task_that_is_trained_on_otherwise_now_is_another_one(tmp_path, query, positive, earlier):
+    _prepare(tmp_path, [row("q1", "a", neg=["c"]), row(query, positive, neg=["c"])])
+    assert _content(tmp_path / "t") != earlier
+
+
+def test_a_task_of_an_earlier_version_is_told_when_its_rows_are_asked_for(tmp_path):
+    _prepare(tmp_path, [row("q1", "a", neg=["c"])])
+    place = tmp_path / "t" / "rows.arrow"
+    table = pa.ipc.open_stream(place.read_bytes()).read_all().select(["positives", "negatives"])
+    with pa.OSFile(str(place), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    task = Task.open(tmp_path / "t")
+    assert len(task) == 1
+    with pytest.raises(InputError, match="by an earlier version: prepare it anew"):
+        task.answers(0)
+
+
 def test_no_mining_when_none_are_wanted(tmp_path):
     report, rows = _prepare(tmp_path, [row("q", "a"), row("r", "b")], negatives=0)
     assert [one[2] for one in rows] == [[], []]

@@ -2,7 +2,7 @@
 
 A folder holds ``corpus.jsonl[.gz]`` (``_id``, ``title``, ``text``), ``queries.jsonl[.gz]``
 (``_id``, ``text``), ``qrels/test.tsv`` (``query-id``, ``corpus-id``, ``score``) and, optionally,
-``benchmark.json`` (``name``, ``instruction``, ``group``). Other layouts: ``loaders/``.
+``benchmark.json`` (``name``, ``instruction``, ``group``, ``own_ids``). Other layouts: ``loaders/``.
 """
 
 import gzip
@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 
@@ -80,13 +81,15 @@ def load_benchmark(
         cache: Folder that keeps the memory-mapped corpus, reused while the corpus file is
             unchanged; without it, a temporary folder that lives as long as this process.
         split: Which judgements: ``qrels/SPLIT.tsv``.
-        own_ids: Whether a document with the id of the query may be found for it.
+        own_ids: Whether a document with the id of the query may be found for it, unless the folder
+            says that it may not.
 
     Raises:
         InputError: A file is missing, broken or empty, an id is repeated, or all judgements name
             unknown queries or documents; the sentence names the file and the line.
     """
     found = read_judged(directory, split=split)
+    own_ids = own_ids and found.own_ids
     return judged_benchmark(
         found.name if name is None else name,
         found.queries,
@@ -149,6 +152,7 @@ class Judged:
         queries: Text of each judged query by its id, in the order of the queries file.
         judgements: The judgements.
         corpus: The file of the documents.
+        own_ids: Whether a document with the id of the query may be found for it.
     """
 
     name: str
@@ -157,6 +161,7 @@ class Judged:
     queries: dict[str, str]
     judgements: Judgements
     corpus: Path
+    own_ids: bool = True
 
 
 def read_judged(directory: Path, *, split: str = "test") -> Judged:
@@ -184,6 +189,7 @@ def read_judged(directory: Path, *, split: str = "test") -> Judged:
         queries=queries,
         judgements=judgements,
         corpus=_needed(directory, "corpus.jsonl"),
+        own_ids=details.get("own_ids", True),
     )
 
 
@@ -219,6 +225,7 @@ def write_benchmark(
     queries: Iterable[tuple[str, str]],
     documents: Iterable[tuple[str, str]],
     qrels: Iterable[tuple[str, str, int]],
+    own_ids: bool = True,
 ) -> None:
     """Writes a benchmark that :func:`load_benchmark` and other BEIR tools read.
 
@@ -232,6 +239,7 @@ def write_benchmark(
         queries: Pairs of id and text.
         documents: Pairs of id and text; consumed as a stream.
         qrels: Triples of query id, document id and relevance.
+        own_ids: Whether a document with the id of the query may be found for it.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
@@ -248,9 +256,8 @@ def write_benchmark(
         with (partial / QRELS_FILE).open("w", encoding="utf-8", newline="\n") as file:
             file.write("\t".join(QRELS_HEADER) + "\n")
             file.writelines(f"{query}\t{document}\t{score}\n" for query, document, score in qrels)
-        write_json(
-            partial / DETAILS_FILE, {"name": name, "instruction": instruction, "group": group}
-        )
+        details = {"name": name, "instruction": instruction, "group": group}
+        write_json(partial / DETAILS_FILE, details | ({} if own_ids else {"own_ids": False}))
         publish(partial, directory)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -266,16 +273,17 @@ def _write_records(path: Path, records: Iterable[Mapping[str, str]]) -> None:
             packed.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
 
 
-def _read_details(path: Path) -> dict[str, str]:
+def _read_details(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     details = read_json(path)
-    known = {"name", "instruction", "group"}
+    known = {"name": str, "instruction": str, "group": str, "own_ids": bool}
     if not isinstance(details, dict) or not all(
-        key in known and isinstance(value, str) for key, value in details.items()
+        key in known and isinstance(value, known[key]) for key, value in details.items()
     ):
         raise InputError(
-            f"{path} must be a JSON object with the texts 'name', 'instruction' and 'group' only."
+            f"{path} must be a JSON object with the texts 'name', 'instruction' and 'group' and "
+            "with 'own_ids', true or false, only."
         )
     return details
 

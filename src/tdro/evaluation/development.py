@@ -1,6 +1,7 @@
 """Small benchmarks, tokenised once, on which many models are scored one after the other."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -68,14 +69,16 @@ class DevelopmentSet:
         split = len(benchmark.queries)
         with torch.autocast(embeddings.device.type, enabled=False):
             scores = embeddings[:split] @ embeddings[split:].T
+        kept = _DEPTH + max(map(len, benchmark.excluded.values()), default=0)
         # A stable sort: of equal scores the earlier document is found first.
-        order = scores.argsort(dim=1, descending=True, stable=True)[:, :_DEPTH].cpu()
+        order = scores.argsort(dim=1, descending=True, stable=True)[:, :kept].cpu()
         ids = benchmark.documents["id"][:]
-        run = {
-            query: {ids[place]: float(line[place]) for place in places}
-            for query, line, places in zip(
-                benchmark.queries, scores.cpu(), order.tolist(), strict=True
-            )
-        }
-        found = score(benchmark, run, (METRIC,))
-        return [found[query][METRIC] for query in benchmark.queries]
+        run = {}
+        for query, line, places in zip(
+            benchmark.queries, scores.cpu(), order.tolist(), strict=True
+        ):
+            excluded = benchmark.excluded.get(query, frozenset())
+            found = ((ids[place], float(line[place])) for place in places)
+            run[query] = dict(islice((hit for hit in found if hit[0] not in excluded), _DEPTH))
+        values = score(benchmark, run, (METRIC,))
+        return [values[query][METRIC] for query in benchmark.queries]

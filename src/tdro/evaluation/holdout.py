@@ -14,7 +14,8 @@ def write_holdout(
     """Writes the held-out queries of a task over its own passages.
 
     The documents are every positive and hard negative of the held-out queries, filled up with
-    other passages of the task.
+    other passages of the task. One that is a held-out query itself, and not its positive, has the
+    query's id and is not found for it, as in Quora and ArguAna.
 
     Args:
         source: The task and its held-out rows.
@@ -34,6 +35,11 @@ def write_holdout(
         [generator.permutation(np.setdiff1d(hard, wanted)), generator.permutation(others)]
     )
     documents = np.sort(np.concatenate([wanted, queue[: max(0, passages - len(wanted))]]))
+    own = {int(task.own[row]): f"q{row}" for row in source.held_out}
+
+    def identifier(number: int) -> str:
+        return own.get(int(number), f"d{number}")
+
     write_benchmark(
         directory,
         name=task.name,
@@ -44,12 +50,11 @@ def write_holdout(
             texts(task.queries, source.held_out),
             strict=True,
         ),
-        documents=zip(
-            (f"d{number}" for number in documents), texts(task.passages, documents), strict=True
-        ),
+        documents=zip(map(identifier, documents), texts(task.passages, documents), strict=True),
         qrels=(
-            (f"q{row}", f"d{number}", 1)
+            (f"q{row}", identifier(number), 1)
             for row, numbers in zip(source.held_out, judged, strict=True)
             for number in numbers
         ),
+        own_ids=own.keys().isdisjoint(documents.tolist()),
     )

@@ -8,11 +8,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tdro.errors import InputError
-from tdro.tasks.duplicates import normalise
 from tdro.tasks.lists import Lists
+from tdro.tasks.query_groups import QueryGroups
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, TaskReport, scan
 from tdro.tasks.task import TaskSource
-from tdro.tasks.texts import DistinctTexts, read_texts, select_texts
+from tdro.tasks.texts import read_texts
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,14 @@ class TaskTexts:
     positives: Lists
     given: Lists
     report: TaskReport
-    _group_of: NDArray[np.int64]
-    _answers: Lists
+    _groups: QueryGroups
 
     def __len__(self) -> int:
         return len(self.positives)
 
     def answers(self, row: int) -> NDArray[np.int32]:
-        """Numbers of the passages that answer a row's query.
-
-        They are the positives of all rows with this query, whatever its case, white space and
-        punctuation, and the passages equal to one of these queries.
-        """
-        return self._answers[int(self._group_of[row])]
+        """Numbers of the passages that answer a row's query (see :class:`QueryGroups`)."""
+        return self._groups.answers(row)
 
 
 def read_task(source: TaskSource, folder: Path, *, max_rows: int | None, strict: bool) -> TaskTexts:
@@ -70,10 +65,6 @@ def read_task(source: TaskSource, folder: Path, *, max_rows: int | None, strict:
             f"{source.place} has one passage, so the task {source.name!r} has nothing to mine "
             "negatives from: add rows or leave it out."
         )
-    groups = DistinctTexts()
-    every = np.arange(len(queries))
-    group_of = np.array([groups.add(normalise(query)) for query in select_texts(queries, every)])
-    own = scanned.own
     return TaskTexts(
         source.name,
         queries,
@@ -81,6 +72,5 @@ def read_task(source: TaskSource, folder: Path, *, max_rows: int | None, strict:
         scanned.positives,
         scanned.negatives,
         scanned.report,
-        group_of,
-        Lists.from_pairs(group_of[own.owners], own.values, len(groups)),
+        QueryGroups.of(queries, scanned.own),
     )

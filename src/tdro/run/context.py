@@ -12,7 +12,7 @@ from tdro.settings import EncoderSettings
 from tdro.stages import RunDirectory, Stage
 from tdro.tasks.identity import reading_options, source_identity
 from tdro.tasks.prepare import prepare_task
-from tdro.tasks.task import Task, TaskSource
+from tdro.tasks.task import ROWS_COLUMNS, Task, TaskSource
 from tdro.tasks.training import TrainingTask, hold_out
 
 
@@ -108,6 +108,7 @@ def preparation(recipe: Recipe, source: TaskSource) -> Stage:
         "instruction": source.instruction,
         "max_rows": recipe.max_rows,
         "seed": recipe.seed,
+        "rows": ", ".join(ROWS_COLUMNS),
         **reading_options(source),
     }
     place = f"tasks/{file_name(source.name)}"

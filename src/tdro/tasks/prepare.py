@@ -12,9 +12,10 @@ import pyarrow as pa
 from tdro.files import digest, file_name, publish, write_json
 from tdro.tasks.lists import Lists
 from tdro.tasks.negatives import mine
+from tdro.tasks.query_groups import QueryGroups
 from tdro.tasks.scan import PASSAGES_FILE, QUERIES_FILE, Scan, TaskReport, scan
 from tdro.tasks.sources import find_sources
-from tdro.tasks.task import DETAILS_FILE, Task, TaskSource
+from tdro.tasks.task import DETAILS_FILE, ROWS_COLUMNS, Task, TaskSource
 from tdro.tasks.texts import read_texts, select_texts
 
 ROWS_FILE = "rows.arrow"
@@ -33,7 +34,8 @@ def prepare_task(
 
     Equal texts get equal numbers, rows with an equal query become one row, and rows without a
     negative get negatives by BM25 among the task's own passages. No list of a row holds a number
-    twice, and no negative equals a positive of its row or its query.
+    twice, and no negative equals a positive of its row or its query; none that is mined equals one
+    of a row whose query differs in case, white space and punctuation only.
 
     Args:
         source: The task.
@@ -51,9 +53,12 @@ def prepare_task(
             the package bm25s is not installed.
     """
     scanned = scan(source, directory, max_rows=max_rows)
-    given = scanned.negatives
-    all_negatives = _with_mined(scanned, directory, negatives, seed) if negatives else given
-    _write_rows(directory / ROWS_FILE, scanned.positives, all_negatives)
+    given = all_negatives = scanned.negatives
+    groups = QueryGroups.of(read_texts(directory / QUERIES_FILE), scanned.own)
+    if negatives:
+        all_negatives = _with_mined(scanned, groups, directory, negatives, seed)
+    table = _rows(scanned, all_negatives, groups)
+    _write(directory / ROWS_FILE, table)
     report = replace(
         scanned.report,
         negatives_mined=int(np.count_nonzero(all_negatives.lengths > given.lengths)),
@@ -62,7 +67,7 @@ def prepare_task(
     details = {
         "name": source.name,
         "instruction": source.instruction,
-        "content": _content(scanned, all_negatives),
+        "content": _content(scanned, all_negatives, table),
         "report": asdict(report),
     }
     write_json(directory / DETAILS_FILE, details)
@@ -92,7 +97,9 @@ def prepare_tasks(tasks: Path | str | Sequence[TaskSource], directory: Path | st
     return prepared
 
 
-def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
+def _with_mined(
+    scanned: Scan, groups: QueryGroups, directory: Path, count: int, seed: int
+) -> Lists:
     """Adds mined negatives to the rows that have none."""
     given = scanned.negatives
     wanting = np.flatnonzero(given.lengths == 0)
@@ -102,7 +109,7 @@ def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
         mine(
             select_texts(read_texts(directory / QUERIES_FILE), wanting),
             read_texts(directory / PASSAGES_FILE),
-            (scanned.own[row] for row in wanting.tolist()),
+            map(groups.answers, wanting.tolist()),
             count,
             seed,
         )
@@ -114,19 +121,30 @@ def _with_mined(scanned: Scan, directory: Path, count: int, seed: int) -> Lists:
     )
 
 
-def _write_rows(path: Path, positives: Lists, negatives: Lists) -> None:
-    columns = {
-        name: pa.ListArray.from_arrays(pa.array(lists.offsets, pa.int32()), pa.array(lists.values))
-        for name, lists in (("positives", positives), ("negatives", negatives))
-    }
-    table = pa.table(columns)
+def _rows(scanned: Scan, negatives: Lists, groups: QueryGroups) -> pa.Table:
+    lists = [
+        pa.ListArray.from_arrays(pa.array(one.offsets, pa.int32()), pa.array(one.values))
+        for one in (scanned.positives, negatives)
+    ]
+    others = scanned.own.minus(scanned.positives)
+    own = np.full(len(others), -1, dtype=np.int32)
+    own[others.owners] = others.values
+    return pa.table([*lists, own, groups.first.astype(np.int32)], names=ROWS_COLUMNS)
+
+
+def _write(path: Path, table: pa.Table) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=_ROWS_BATCH)
 
 
-def _content(scanned: Scan, negatives: Lists) -> str:
+def _content(scanned: Scan, negatives: Lists, table: pa.Table) -> str:
     sha = hashlib.sha256()
     for lists in (scanned.positives, negatives):
         sha.update(lists.offsets.astype("<i8").tobytes())
         sha.update(lists.values.astype("<i4").tobytes())
+    # A task where these tell nothing stays what it was before they were kept.
+    for name, nothing in (("own", -1), ("first_alike", np.arange(len(table)))):
+        numbers = table[name].to_numpy()
+        if (numbers != nothing).any():
+            sha.update(name.encode() + numbers.astype("<i4").tobytes())
     return digest([*scanned.text_digests, sha.hexdigest()])

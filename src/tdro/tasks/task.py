@@ -5,8 +5,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from datasets.table import MemoryMappedTable
+from numpy.typing import NDArray
 
 from tdro.errors import InputError
 from tdro.files import digest, read_json
@@ -15,6 +17,8 @@ from tdro.tasks.options import Columns, RowFilter
 
 DETAILS_FILE = "task.json"
 DEFAULT_SPLIT = "train"
+ROWS_COLUMNS = ("positives", "negatives", "own", "first_alike")
+"""What is kept of each row; a task prepared with other columns is prepared anew."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,9 @@ class Task:
         instruction: What a query of this task asks for.
         queries: Column ``text``; one line a row, all texts distinct.
         passages: Column ``text``; all texts distinct, so equal numbers mean equal texts.
-        rows: Columns ``positives`` and ``negatives``, lists of passage numbers; line i belongs to
-            line i of ``queries``. The two lists of a row never share a number.
+        rows: Columns ``positives`` and ``negatives``, lists of passage numbers, ``own``, the
+            number of a passage or -1, and ``first_alike``, the number of a row; line i belongs to
+            line i of ``queries``. The first three of a row never share a number.
         content: Digest of the three tables; changes when any text or number changes.
         directory: Where it was prepared; a copy for another process is opened there again.
     """
@@ -108,6 +113,29 @@ class Task:
     def negatives(self) -> PassageLists:
         """Passage numbers of the hard negatives of each row."""
         return PassageLists(self.rows.data.column("negatives"))
+
+    @cached_property
+    def own(self) -> NDArray[np.int32]:
+        """The passage equal to each row's query, -1 where there is none or it is a positive."""
+        return self._numbers("own")
+
+    @cached_property
+    def first_alike(self) -> NDArray[np.int32]:
+        """The first row that asks what each row does, but for case, white space and punctuation."""
+        return self._numbers("first_alike")
+
+    def answers(self, row: int) -> NDArray[np.int32]:
+        """Passage numbers that are never a negative of a row: its positives and its query."""
+        own = self.own[row]
+        return self.positives[row] if own < 0 else np.append(self.positives[row], own)
+
+    def _numbers(self, name: str) -> NDArray[np.int32]:
+        if name not in self.rows.column_names:
+            raise InputError(
+                f"The task in {self.directory} was prepared by an earlier version: prepare it anew."
+            )
+        numbers: NDArray[np.int32] = self.rows.data.column(name).to_numpy()
+        return numbers
 
     @classmethod
     def open(cls, directory: Path) -> "Task":

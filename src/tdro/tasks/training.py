@@ -16,7 +16,7 @@ LARGEST_HOLDOUT = 0.2
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A task without the rows that are held out.
+    """A task without the rows that are held out, and those that ask the same.
 
     Attributes:
         task: The whole task.
@@ -43,8 +43,11 @@ def hold_out(
 ) -> TrainingTask:
     """Splits a task: some queries judge, the rest train.
 
+    No held-out query is trained on, nor is a row whose query differs from one in case, white space
+    and punctuation only.
+
     Args:
-        task: The task. Its queries are distinct, so no held-out query is trained on.
+        task: The task.
         queries: Queries to hold out; at most a fifth of the rows is.
         seed: Seed of the choice.
         purpose: What the queries are held out for; each purpose draws others.
@@ -53,7 +56,9 @@ def hold_out(
     rows = np.arange(len(task)) if rows is None else rows
     count = min(queries, int(LARGEST_HOLDOUT * len(rows)))
     order = np.random.default_rng(task_seed(seed, purpose, task.name)).permutation(rows)
-    return TrainingTask(task, np.sort(order[count:]), np.sort(order[:count]))
+    held_out, others = np.sort(order[:count]), np.sort(order[count:])
+    alike = np.isin(task.first_alike[others], task.first_alike[held_out])
+    return TrainingTask(task, others[~alike], held_out)
 
 
 def halves(task: TrainingTask, seed: int) -> tuple[TrainingTask, TrainingTask]:
