@@ -125,6 +125,7 @@ def test_broken_collections_are_put_beside_sound_ones(tmp_path):
 
     for name in names:
         assert rows(output, name) == rows(data, name)
+    assert set(Mixture.load(output / "sound.json").weights) == set(names)
     for name in broken["SHUFFLED"]:
         assert tasks[f"shuffled_{name}"].instruction == f"Find {name}"
         old, new = rows(data, name), rows(output, f"shuffled_{name}")

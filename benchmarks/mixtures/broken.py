@@ -16,6 +16,10 @@ import random
 import shutil
 from pathlib import Path
 
+import yaml
+
+from tdro.mixture import Mixture
+
 SHUFFLED = ("gh_tldr_command", "icd10_synonym")
 COPIED = ("foldoc_term", "debian_title_body")
 Rows = list[dict]
@@ -42,7 +46,7 @@ def copied(rows: Rows) -> Rows:
 
 
 def main() -> None:
-    """Writes all tasks, the sound ones as they are."""
+    """Writes all tasks, the sound ones as they are, and the mixture of the sound ones alone."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
@@ -61,6 +65,10 @@ def main() -> None:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         told[new] = told[name]
     (arguments.output / "tasks.json").write_text(json.dumps(told, indent=1))
+    # What one who knows would train on.
+    study = yaml.safe_load(Path(__file__).with_name("static.yaml").read_text())
+    sound = set(told) - set(works) - set(study["exclude_tasks"])
+    Mixture(dict.fromkeys(sorted(sound), 1 / len(sound))).save(arguments.output / "sound.json")
 
 
 if __name__ == "__main__":
