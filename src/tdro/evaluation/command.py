@@ -20,7 +20,7 @@ from tdro.evaluation.judge import judge
 from tdro.evaluation.loaders.find import find_sources, read_once
 from tdro.evaluation.loaders.source import Choice, Source
 from tdro.evaluation.official import judge_officially, official_tasks
-from tdro.evaluation.scores import check_metrics, render_scores
+from tdro.evaluation.scores import check_metrics, metrics_basis, render_scores
 from tdro.files import content_digest, digest
 from tdro.processes import Processes, joined
 from tdro.progress import stage_progress
@@ -174,7 +174,7 @@ def _bases(
             {
                 "model": identity,
                 "prompt": prompts.get(source.name),
-                "metrics": list(metrics),
+                "metrics": metrics_basis(metrics),
                 "traits": list(source.traits),
                 "files": [[path.name, read[path]] for path in source.files],
             }
