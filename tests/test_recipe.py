@@ -134,6 +134,31 @@ def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, text):
         load_recipe(path)
 
 
+def test_a_key_that_is_written_twice_is_told_with_both_lines(recipe):
+    path = recipe()
+    path.write_text("learning: {steps: 5}\n" + path.read_text() + "learning:\n  eta: 0.1\n")
+    last = path.read_text().splitlines().index("learning:") + 1
+    with pytest.raises(InputError) as told:
+        load_recipe(path)
+    assert f"recipe.yaml:{last}: " in str(told.value)
+    assert "the key 'learning' is there already, in line 1" in str(told.value)
+    with pytest.raises(InputError, match=r"--set learning: .*the key 'steps' is there already"):
+        load_recipe(recipe(), ["learning={steps: 5, 'steps': 6}"])
+
+
+def test_aliases_and_merge_keys_work_as_ever(recipe):
+    path = recipe()
+    path.write_text(
+        path.read_text()
+        + "training: &one {<<: {steps: 3}, steps: 4, batch_size: 6}\n"
+        + "learning: {<<: [*one, {negatives: 2, steps: 9}], batch_size: 8}\n"
+    )
+    found = load_recipe(path)
+    assert (found.training.steps, found.training.batch_size) == (4, 6)
+    learning = found.learning
+    assert (learning.steps, learning.batch_size, learning.negatives) == (4, 8, 2)
+
+
 @pytest.mark.parametrize("override", ["steps", "=3", "seed.deep=3", "seed=[", "sed=1"])
 def test_a_wrong_override_is_one_sentence(recipe, override):
     with pytest.raises(InputError):

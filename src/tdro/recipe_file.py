@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from tdro.compare_settings import CompareSettings, split_selection
 from tdro.errors import InputError
 from tdro.recipe import BenchmarkEntry, Recipe, TaskFolder
+from tdro.recipe_yaml import NotYamlError, parse_yaml
 from tdro.settings import (
     CurveSettings,
     EncoderSettings,
@@ -177,16 +177,14 @@ def replay_settings(method: str, overrides: Sequence[str]) -> LearningSettings:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"The recipe {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The recipe {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(f"{where}: the recipe is not valid YAML ({problem}).") from None
+    except NotYamlError as error:
+        where = f"{path}:{error.line}" if error.line else str(path)
+        raise InputError(f"{where}: the recipe is not valid YAML ({error}).") from None
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} is no mapping of keys to values.")
     return content
@@ -197,9 +195,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise InputError(f"--set takes key=value, such as learning.steps=50, not {override!r}.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {key}: {text!r} is not a YAML value.") from None
+        value = parse_yaml(text)
+    except NotYamlError as error:
+        raise InputError(f"--set {key}: {text!r} is not a YAML value ({error}).") from None
     *parents, last = key.split(".")
     place = content
     for parent in parents:
