@@ -159,6 +159,18 @@ def test_aliases_and_merge_keys_work_as_ever(recipe):
     assert (learning.steps, learning.batch_size, learning.negatives) == (4, 8, 2)
 
 
+@pytest.mark.parametrize("value", ["2024-13-45", "0x_", "!!int abc", "!!bool maybe"])
+def test_what_looks_like_a_date_and_is_none_is_told_to_be_put_in_quotes(recipe, value):
+    path = recipe()
+    path.write_text(path.read_text() + f"exclude_tasks: [{value}]\n")
+    for words in ([], [f"seed={value}"]):
+        with pytest.raises(InputError) as told:
+            load_recipe(path if not words else recipe(), words)
+        assert "\n" not in str(told.value)
+        assert "put it in quotes" in str(told.value)
+        assert ("--set seed: " if words else "recipe.yaml:") in str(told.value)
+
+
 @pytest.mark.parametrize("override", ["steps", "=3", "seed.deep=3", "seed=[", "sed=1"])
 def test_a_wrong_override_is_one_sentence(recipe, override):
     with pytest.raises(InputError):

@@ -24,7 +24,8 @@ def parse_yaml(text: str) -> Any:
     """Reads a YAML value.
 
     Raises:
-        NotYamlError: It is not valid, or a mapping holds a key twice.
+        NotYamlError: It is not valid, a mapping holds a key twice, or a value looks like a date or
+            a number and is none.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -49,3 +50,11 @@ class _Loader(yaml.SafeLoader):
                 raise ConstructorError(None, None, problem, key.start_mark)
             lines[name] = key.start_mark.line + 1
         return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError):
+            # What PyYAML lets through from Python, such as of the date 2024-13-45.
+            problem = f"{node.value!r} looks like a date or a number and is none: put it in quotes"
+            raise ConstructorError(None, None, problem, node.start_mark) from None
