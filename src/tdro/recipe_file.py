@@ -1,9 +1,10 @@
 """Reading a recipe: the YAML file, overrides, errors in one sentence, and paths made absolute."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -71,7 +72,7 @@ def _loaded(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -
     if isinstance(model, Mapping) and isinstance(proxy, Mapping):
         content["proxy"] = {**model, **proxy}
     try:
-        recipe = Recipe.model_validate(content)
+        recipe = Recipe.model_validate(_without_nulls(content, Recipe))
     except ValidationError as error:
         for sentence in _sentences(error):
             tell(f"{path}: {sentence}")
@@ -106,6 +107,21 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
             value = _merged(old, value)
         merged[key] = value
     return merged
+
+
+def _without_nulls(content: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Drops the keys that are null, so that defaults hold; unknown ones stay and are told."""
+    kept = {}
+    for key, value in content.items():
+        field = model.model_fields.get(key)
+        if field is not None and value is None:
+            continue
+        annotation = field.annotation if field is not None else None
+        for inner in (annotation, *get_args(annotation)):
+            if isinstance(value, Mapping) and inspect.isclass(inner):
+                value = _without_nulls(value, inner) if issubclass(inner, BaseModel) else value
+        kept[key] = value
+    return kept
 
 
 def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -201,7 +217,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     *parents, last = key.split(".")
     place = content
     for parent in parents:
-        inner = place.get(parent, {})
+        inner = {} if place.get(parent) is None else place[parent]
         if not isinstance(inner, dict):
             raise InputError(f"--set {key}: {parent!r} holds {inner!r}, no further keys.")
         # A copy, since a YAML alias makes two keys share one mapping.
