@@ -175,6 +175,16 @@ def write_run(path: Path, run: Run, tag: str) -> None:
     write_text(path, "".join(lines))
 
 
+def write_qrels(path: Path, benchmark: "Benchmark") -> None:
+    """Writes judgements in TREC's four columns, ``query 0 document relevance``, at once.
+
+    trec_eval reads them beside a run file; BEIR's three columns it refuses.
+    """
+    judged = benchmark.qrels.items()
+    lines = (f"{query} 0 {name} {value}\n" for query, all in judged for name, value in all.items())
+    write_text(path, "".join(lines))
+
+
 def score_table(
     rows: Iterable[tuple[str, "Benchmark", Mapping[str, Mapping[str, float]]]],
 ) -> pa.Table:
