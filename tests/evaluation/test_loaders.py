@@ -91,6 +91,20 @@ def test_nanobeir_one_repository_each_or_one_for_all(tmp_path):
     assert names(tmp_path / "each" / "NanoNQ") == ["NanoNQ"]
 
 
+def test_what_begins_with_a_dot_is_no_benchmark(tmp_path):
+    published.nanobeir(tmp_path / "nano" / "NanoSciFact")
+    shutil.copytree(tmp_path / "nano" / "NanoSciFact", tmp_path / "nano" / ".Trash")
+    published.bright(tmp_path / "bright")
+    for folder in (tmp_path / "nano" / "NanoSciFact" / "corpus", tmp_path / "bright" / "documents"):
+        for file in list(folder.iterdir()):
+            # macOS puts them beside what it copies to other disks.
+            (folder / f"._{file.name}").write_bytes(b"\0\5\x16\7")
+        (folder / "._more.jsonl").write_bytes(b"\0\5\x16\7")
+    assert names(tmp_path / "nano") == ["NanoSciFact"]
+    assert names(tmp_path / "bright") == ["bright/biology"]
+    assert len(read(tmp_path / "nano", "NanoSciFact").documents) == 3
+
+
 def test_columns_may_be_of_several_shards_and_ids_numbers(tmp_path):
     published.nanobeir(tmp_path / "n")
     (tmp_path / "n" / "corpus" / "train-00000-of-00001.parquet").unlink()

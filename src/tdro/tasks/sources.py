@@ -54,7 +54,7 @@ def find_sources(path: Path) -> list[TaskSource]:
         return _indexed_sources(path)
     found = task_files(path)
     for folder in sorted(path.iterdir()):
-        if folder.is_dir() and is_saved(folder):
+        if folder.is_dir() and not folder.name.startswith(".") and is_saved(folder):
             if folder.name in found:
                 raise InputError(
                     f"{found[folder.name]} and {folder} are both the task {folder.name!r}: "
