@@ -156,6 +156,7 @@ def test_index_gives_order_and_instructions(tmp_path):
         ('{"a": {}, "a": {}}', ["a.jsonl"], "names the task 'a' twice"),
         ({"../a": {}}, [], r"names a task '\.\./a'"),
         ({"..": {}}, [], r"names a task '\.\.'"),
+        ({".a": {}}, [".a.jsonl"], r"names a task '\.a': .* no dot in front"),
         ({"": {}}, [], "names a task ''"),
         ({"x\\a": {}}, [], "without folders"),
         ({"a": "Find a"}, ["a.jsonl"], "describes the task 'a' wrongly"),

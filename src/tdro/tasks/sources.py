@@ -120,8 +120,11 @@ def _inside(folder: Path, name: str, said: object) -> Path:
 
 def _listed(folder: Path, name: str, files: Mapping[str, Path]) -> Path:
     index = folder / INDEX_FILE
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise InputError(f"{index} names a task {name!r}: use a plain file name, without folders.")
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise InputError(
+            f"{index} names a task {name!r}: use a plain file name, without folders and with no "
+            "dot in front."
+        )
     shards = folder / INDEXED_FOLDER / name
     if name not in files and not shards.is_dir():
         raise InputError(
