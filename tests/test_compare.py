@@ -288,6 +288,7 @@ def test_tables_agree_and_runs_can_be_scored_elsewhere(finished):
     assert "tdro-pooled/top-0.7" in said
     run_file = output / "seed-0/runs/tdro-pooled/gamma.trec"
     assert len({line.query_id for line in ir_measures.read_trec_run(str(run_file))}) == 10
+    assert len(list(ir_measures.read_trec_qrels(str(run_file.with_suffix(".qrels"))))) >= 10
     assert (output / "seed-0/holdouts_unseen/gamma/qrels/test.tsv").is_file()
     assert "curve-holdout" in (output / "report.html").read_text()
     warnings = json.loads((output / "warnings.json").read_text())

@@ -177,7 +177,8 @@ def test_weights_that_are_not_whole_are_one_sentence(tiny_llm, tmp_path, damage)
     else:
         content = weights.read_bytes()
         weights.write_bytes(content[: len(content) // 2 if damage == "cut short" else 0])
-    with pytest.raises(InputError, match=r"weights of '.*' cannot be read .*: fetch them again"):
+    sentence = r"weights of '.*' cannot be read .*: fetch or copy them again"
+    with pytest.raises(InputError, match=sentence):
         build_encoder(settings(model))
 
 

@@ -1,8 +1,14 @@
+import inspect
+from typing import get_args
+
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from tdro.errors import InputError
+from tdro.recipe import Recipe
 from tdro.recipe_file import load_recipe
+from tdro.settings import LearningSettings, LoraSettings
 
 
 @pytest.fixture
@@ -136,6 +142,43 @@ def test_a_file_that_is_no_recipe_is_one_sentence(tmp_path, text):
         load_recipe(path)
 
 
+def test_a_key_that_is_written_twice_is_told_with_both_lines(recipe):
+    path = recipe()
+    path.write_text("learning: {steps: 5}\n" + path.read_text() + "learning:\n  eta: 0.1\n")
+    last = path.read_text().splitlines().index("learning:") + 1
+    with pytest.raises(InputError) as told:
+        load_recipe(path)
+    assert f"recipe.yaml:{last}: " in str(told.value)
+    assert "the key 'learning' is there already, in line 1" in str(told.value)
+    with pytest.raises(InputError, match=r"--set learning: .*the key 'steps' is there already"):
+        load_recipe(recipe(), ["learning={steps: 5, 'steps': 6}"])
+
+
+def test_aliases_and_merge_keys_work_as_ever(recipe):
+    path = recipe()
+    path.write_text(
+        path.read_text()
+        + "training: &one {<<: {steps: 3}, steps: 4, batch_size: 6}\n"
+        + "learning: {<<: [*one, {negatives: 2, steps: 9}], batch_size: 8}\n"
+    )
+    found = load_recipe(path)
+    assert (found.training.steps, found.training.batch_size) == (4, 6)
+    learning = found.learning
+    assert (learning.steps, learning.batch_size, learning.negatives) == (4, 8, 2)
+
+
+@pytest.mark.parametrize("value", ["2024-13-45", "0x_", "!!int abc", "!!bool maybe"])
+def test_what_looks_like_a_date_and_is_none_is_told_to_be_put_in_quotes(recipe, value):
+    path = recipe()
+    path.write_text(path.read_text() + f"exclude_tasks: [{value}]\n")
+    for words in ([], [f"seed={value}"]):
+        with pytest.raises(InputError) as told:
+            load_recipe(path if not words else recipe(), words)
+        assert "\n" not in str(told.value)
+        assert "put it in quotes" in str(told.value)
+        assert ("--set seed: " if words else "recipe.yaml:") in str(told.value)
+
+
 @pytest.mark.parametrize("override", ["steps", "=3", "seed.deep=3", "seed=[", "sed=1"])
 def test_a_wrong_override_is_one_sentence(recipe, override):
     with pytest.raises(InputError):
@@ -227,6 +270,55 @@ def test_null_drops_what_a_recipe_below_says(recipe, tmp_path):
     )
     assert load_recipe(above).learning.method == "regression"
     assert load_recipe(tmp_path / "recipe.yaml", ["learning.steps=null"]).learning.steps == 1000
+
+
+def test_null_drops_any_key_and_whole_sections(recipe, tmp_path):
+    plain = load_recipe(recipe())
+    recipe(
+        holdout=7,
+        learning={"steps": 7},
+        training={"steps": 9, "lora": {"rank": 4, "alpha": 8}},
+        compare={"budgets": [0.5]},
+    )
+    text = "holdout: null\nlearning:\ntraining: {steps: null, lora: {alpha: null}}\ncompare: null\n"
+    above = extending(tmp_path / "inner", "above.yaml", f"extends: ../recipe.yaml\n{text}")
+    found = load_recipe(above)
+    assert (found.holdout, found.learning.steps, found.training.steps) == (200, 1000, 1000)
+    assert (found.training.lora.rank, found.training.lora.alpha) == (4, 32)
+    assert found.compare == plain.compare
+    words = ["holdout=null", "learning=null", "learning.eta=0.5", "training=null", "compare=null"]
+    found = load_recipe(tmp_path / "recipe.yaml", words)
+    assert (found.holdout, found.training) == (200, plain.training)
+    assert (found.learning.steps, found.learning.eta) == (1000, 0.5)
+
+
+def test_null_in_the_proxy_drops_what_the_model_says(recipe):
+    found = load_recipe(recipe(proxy={"layers": None, "max_query_length": None}))
+    assert (found.model.layers, found.model.max_query_length) == (3, 16)
+    assert (found.proxy.layers, found.proxy.max_query_length) == (None, 128)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("lerning=null", "'lerning'.* is unknown"),
+        ("training.step=null", "'training.step'.* is unknown"),
+        ("tasks=null", "'tasks' is missing"),
+    ],
+)
+def test_null_hides_no_mistake(recipe, override, sentence):
+    with pytest.raises(InputError, match=sentence):
+        load_recipe(recipe(), [override])
+
+
+def test_where_nothing_means_something_it_is_the_default():
+    models = [Recipe]
+    for model in models:
+        for name, field in model.model_fields.items():
+            parts = [field.annotation, *get_args(field.annotation)]
+            assert field.default is None or type(None) not in parts, (model, name)
+            models += [one for one in parts if inspect.isclass(one) and issubclass(one, BaseModel)]
+    assert {LearningSettings, LoraSettings} <= set(models)
 
 
 def test_paths_start_from_the_recipe_that_names_them(recipe, tmp_path):

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ WARNINGS_FILE = "warnings.json"
 RECIPE_FILE = "recipe.yaml"
 MANIFEST_FILE = "manifest.json"
 _LONGEST_FILE_NAME = 120
+_HALF_A_CODE = re.compile("%.?$")
 
 
 def digest(value: object) -> str:
@@ -130,17 +132,19 @@ def file_name(name: str) -> str:
     """Turns any task or retriever name into one safe path component, distinct for distinct names.
 
     Letters, digits, ``.``, ``_`` and ``-`` stay, everything else is percent-encoded, so a name
-    such as ``../x`` or ``<script>`` cannot leave its folder.
+    such as ``../x`` or ``<script>`` cannot leave its folder. What is too long for a file name then
+    (a Chinese character takes nine) ends in a ``+`` and a digest of the name.
 
     Raises:
-        InputError: The name is empty or too long to be a file name.
+        InputError: The name is empty.
     """
+    if not name:
+        raise InputError("An empty name cannot be used for a file or folder: write one.")
     encoded = quote(name, safe="")
     if encoded.startswith("."):
         encoded = "%2E" + encoded[1:]
-    if not encoded or len(encoded) > _LONGEST_FILE_NAME:
-        raise InputError(
-            f"The name {name[:40]!r} cannot be used for a folder: "
-            f"use 1 to {_LONGEST_FILE_NAME} characters."
-        )
-    return encoded
+    if len(encoded) <= _LONGEST_FILE_NAME:
+        return encoded
+    # No encoded name holds a plus, so none that is short equals one that was shortened.
+    end = f"+{digest(name)}"
+    return _HALF_A_CODE.sub("", encoded[: _LONGEST_FILE_NAME - len(end)]) + end

@@ -74,11 +74,16 @@ def told_in_one_sentence(settings: EncoderSettings) -> Iterator[None]:
     # What weights that were cut short raise, or those of another config.json: safetensors has
     # an error of its own, torch's files give the other two.
     except (SafetensorError, RuntimeError, EOFError) as error:
-        reason = str(error).partition("\n")[0].rstrip(".!") or "the file ends too soon"
-        raise InputError(
-            f"The weights of {settings.name_or_path!r} cannot be read ({reason}): fetch them again "
-            "if they are not whole or not of this model."
-        ) from None
+        raise unreadable_weights(settings.name_or_path, error) from None
+
+
+def unreadable_weights(name_or_path: str, error: Exception) -> InputError:
+    """Returns what to say of weights that a library could not read."""
+    reason = str(error).partition("\n")[0].rstrip(".!") or "the file ends too soon"
+    return InputError(
+        f"The weights of {name_or_path!r} cannot be read ({reason}): fetch or copy them again if "
+        "they are not whole, only a git-lfs pointer, or not of this model."
+    )
 
 
 def source_of(name_or_path: str) -> tuple[str, dict[str, str]]:

@@ -1,16 +1,17 @@
 """Reading a recipe: the YAML file, overrides, errors in one sentence, and paths made absolute."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from tdro.compare_settings import CompareSettings, split_selection
 from tdro.errors import InputError
 from tdro.recipe import BenchmarkEntry, Recipe, TaskFolder
+from tdro.recipe_yaml import NotYamlError, parse_yaml
 from tdro.settings import (
     CurveSettings,
     EncoderSettings,
@@ -71,7 +72,7 @@ def _loaded(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -
     if isinstance(model, Mapping) and isinstance(proxy, Mapping):
         content["proxy"] = {**model, **proxy}
     try:
-        recipe = Recipe.model_validate(content)
+        recipe = Recipe.model_validate(_without_nulls(content, Recipe))
     except ValidationError as error:
         for sentence in _sentences(error):
             tell(f"{path}: {sentence}")
@@ -106,6 +107,21 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
             value = _merged(old, value)
         merged[key] = value
     return merged
+
+
+def _without_nulls(content: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """Drops the keys that are null, so that defaults hold; unknown ones stay and are told."""
+    kept = {}
+    for key, value in content.items():
+        field = model.model_fields.get(key)
+        if field is not None and value is None:
+            continue
+        annotation = field.annotation if field is not None else None
+        for inner in (annotation, *get_args(annotation)):
+            if isinstance(value, Mapping) and inspect.isclass(inner):
+                value = _without_nulls(value, inner) if issubclass(inner, BaseModel) else value
+        kept[key] = value
+    return kept
 
 
 def _anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -177,16 +193,14 @@ def replay_settings(method: str, overrides: Sequence[str]) -> LearningSettings:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"The recipe {path} does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The recipe {path} cannot be read: {error}.") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise InputError(f"{where}: the recipe is not valid YAML ({problem}).") from None
+    except NotYamlError as error:
+        where = f"{path}:{error.line}" if error.line else str(path)
+        raise InputError(f"{where}: the recipe is not valid YAML ({error}).") from None
     if not isinstance(content, dict):
         raise InputError(f"The recipe {path} is no mapping of keys to values.")
     return content
@@ -197,13 +211,13 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise InputError(f"--set takes key=value, such as learning.steps=50, not {override!r}.")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {key}: {text!r} is not a YAML value.") from None
+        value = parse_yaml(text)
+    except NotYamlError as error:
+        raise InputError(f"--set {key}: {text!r} is not a YAML value ({error}).") from None
     *parents, last = key.split(".")
     place = content
     for parent in parents:
-        inner = place.get(parent, {})
+        inner = {} if place.get(parent) is None else place[parent]
         if not isinstance(inner, dict):
             raise InputError(f"--set {key}: {parent!r} holds {inner!r}, no further keys.")
         # A copy, since a YAML alias makes two keys share one mapping.

@@ -80,6 +80,20 @@ def test_msmarco_by_another_split(evaluate, tmp_path):
         assert [line["query"] for line in lines(tmp_path / "out")] == [query]
 
 
+def test_weights_that_were_not_copied_whole_are_one_sentence(evaluate, tmp_path):
+    published.beir(tmp_path / "b")
+    (weights,) = (tmp_path / "model").rglob("model.safetensors")
+    whole = weights.read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    for content in (whole[: len(whole) // 2], pointer):
+        weights.write_bytes(content)
+        code, _, errors = evaluate("-b", tmp_path / "b")
+        assert (code, errors.count("\n")) == (2, 1)
+        assert "/model' cannot be read" in errors
+        assert "copy them again" in errors
+        assert "git-lfs pointer" in errors
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

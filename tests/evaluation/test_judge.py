@@ -93,7 +93,21 @@ def test_a_benchmark_may_be_called_scores(model, load, tmp_path):
     assert pq.read_table(tmp_path / "out" / "scores.parquet").equals(found)
     assert set(found.column("benchmark").to_pylist()) == {"scores", "other"}
     left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert left == {"scores.parquet", "scores.trec", "other.trec"}
+    files = {f"{name}.{kind}" for name in ("scores", "other") for kind in ("trec", "qrels")}
+    assert left == {"scores.parquet", *files}
+
+
+def test_other_tools_score_the_written_files_alike(model, folder, load, tmp_path):
+    metrics = ("nDCG@10", "R@1", "AP")
+    found = judged(model, load(folder), tmp_path / "out", metrics=metrics).scores
+    qrels = list(ir_measures.read_trec_qrels(str(tmp_path / "out" / "tiny.qrels")))
+    assert [tuple(one)[:3] for one in qrels] == [("q2", "d1", 2), ("q1", "d2", 1), ("q1", "d3", 0)]
+    run = list(ir_measures.read_trec_run(str(tmp_path / "out" / "tiny.trec")))
+    measures = [ir_measures.parse_measure(name) for name in metrics]
+    means = ir_measures.calc_aggregate(measures, qrels, run)
+    for name, measure in zip(metrics, measures, strict=True):
+        values = found.column(name).to_pylist()
+        assert 0 < means[measure] == pytest.approx(sum(values) / len(values))
 
 
 def test_only_what_has_changed_is_judged_again(model, load, encoded, tmp_path):

@@ -1,3 +1,4 @@
+import codecs
 import gzip
 import shutil
 
@@ -89,6 +90,36 @@ def test_nanobeir_one_repository_each_or_one_for_all(tmp_path):
         assert benchmark.queries == {"q1": "w2", "q2": "w4"}
         assert benchmark.qrels == {"q1": {"d1": 1}, "q2": {"d2": 1}}
     assert names(tmp_path / "each" / "NanoNQ") == ["NanoNQ"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    published.beir(tmp_path / "nq")
+    published.miracl(tmp_path, "sw", nested=False)
+    for path in [path for path in tmp_path.rglob("*") if path.suffix in (".jsonl", ".tsv")]:
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    for path in tmp_path.rglob("*.gz"):
+        path.write_bytes(gzip.compress(codecs.BOM_UTF8 + gzip.decompress(path.read_bytes())))
+    benchmark = read(tmp_path / "nq", "nq")
+    assert benchmark.qrels == {"q1": {"d1": 1}, "q2": {"d2": 2}}
+    assert len(benchmark.documents) == 3
+    benchmark = read(tmp_path, "miracl/sw")
+    assert benchmark.queries == {"0": "w2 ?", "1": "w4"}
+    assert benchmark.qrels["0"] == {"7#0": 1, "7#1": 0}
+    assert len(benchmark.documents) == 3
+
+
+def test_what_begins_with_a_dot_is_no_benchmark(tmp_path):
+    published.nanobeir(tmp_path / "nano" / "NanoSciFact")
+    shutil.copytree(tmp_path / "nano" / "NanoSciFact", tmp_path / "nano" / ".Trash")
+    published.bright(tmp_path / "bright")
+    for folder in (tmp_path / "nano" / "NanoSciFact" / "corpus", tmp_path / "bright" / "documents"):
+        for file in list(folder.iterdir()):
+            # macOS puts them beside what it copies to other disks.
+            (folder / f"._{file.name}").write_bytes(b"\0\5\x16\7")
+        (folder / "._more.jsonl").write_bytes(b"\0\5\x16\7")
+    assert names(tmp_path / "nano") == ["NanoSciFact"]
+    assert names(tmp_path / "bright") == ["bright/biology"]
+    assert len(read(tmp_path / "nano", "NanoSciFact").documents) == 3
 
 
 def test_columns_may_be_of_several_shards_and_ids_numbers(tmp_path):

@@ -35,6 +35,19 @@ def test_other_metrics_and_unknown_ones(benchmark):
         scores.score(benchmark, {}, ["nDGC@10"])
 
 
+def test_a_metric_without_a_cutoff_looks_at_a_thousand_documents_whatever_else_is_asked(benchmark):
+    depths = [scores.search_depth(asked) for asked in (["nDCG@10"], ["AP"], ["AP", "R@2000"])]
+    assert depths == [100, 1000, 2000]
+    assert scores.metrics_basis(["nDCG@10", "AP"]) == ["nDCG@10", "AP of the best 1000"]
+    one = replace(benchmark, queries={"q1": "w1"}, qrels={"q1": {"near": 1, "far": 1}})
+    found = {f"x{number}": -float(number) for number in range(1498)}
+    run = {"q1": {"near": 2.0, **found, "far": -2000.0}}
+    values = scores.score(one, run, ["AP", "R@2000", "AP@2000"])["q1"]
+    assert values["AP"] == 0.5, "the second relevant document is the 1,500th"
+    assert values["AP"] < values["AP@2000"]
+    assert values["R@2000"] == 1
+
+
 @pytest.mark.parametrize(
     ("metrics", "sentence"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,6 +278,10 @@ def test_judges_that_cannot_be_used_say_so(masked_lm, judge_model, tmp_path, mon
         CrossEncoderJudge("gone", 8)
     with pytest.raises(InputError, match="gives 3 scores for a pair"):
         CrossEncoderJudge(cross_encoder(masked_lm, tmp_path / "three", 3), 8)
+    broken = shutil.copytree(judge_model, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(InputError, match=r"weights of '.*broken' cannot be read .* git-lfs"):
+        CrossEncoderJudge(str(broken), 8)
     judge = CrossEncoderJudge(judge_model, 8)
     monkeypatch.setattr(judge.model, "predict", lambda *_, **__: np.array([1.0, np.nan]))
     with pytest.raises(InputError, match=r"not finite for a query such as 'q2'"):

@@ -1,4 +1,5 @@
 import csv
+import json
 from html import unescape
 
 import pytest
@@ -46,6 +47,28 @@ def test_names_are_escaped_in_the_page(comparison):
     assert "<script>alert" not in body
     assert "learned <b>" not in body
     assert "learned <b>" in unescape(body)
+
+
+def test_the_legend_names_every_line_with_its_colour_and_dash(tmp_path):
+    names = ("uniform", *(f"mixture-{number}" for number in range(11)))
+    folder = make_comparison(tmp_path / "many", names, PLAIN[:3], seeds=1)
+    text = write_comparison(folder)[1].read_text()
+    legend = text[text.index('<ul class="legend">') :].partition("</ul>")[0]
+    assert legend.count("<li>") == len(names)
+    data = text[text.index('<script type="application/json" id="figures">') :]
+    figure = json.loads(data.partition(">")[2].partition("</script>")[0])["curve-holdout"]
+    for name, line, entry in zip(names, figure["data"], legend.split("<li>")[1:], strict=True):
+        assert entry.strip().removesuffix("</li>").endswith(name)
+        assert line["line"]["color"] in entry
+        assert ("stroke-dasharray" in entry) == (line["line"]["dash"] == "dash")
+
+
+def test_small_probabilities_are_printed_as_in_the_terminal(tmp_path):
+    folder = make_comparison(tmp_path / "two", RETRIEVERS[:2], PLAIN[:3])
+    text = write_comparison(folder)[1].read_text()
+    assert "<td>&lt;0.001</td>" in text
+    assert "<td>0.000</td>" not in text
+    assert "| &#60;0.001 |" in (folder / "comparison.md").read_text()
 
 
 def test_warnings_are_counted_and_listed(comparison):

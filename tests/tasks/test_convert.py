@@ -87,6 +87,16 @@ def test_each_layout_is_the_published_one(tmp_path, form):
     assert {key: text for key, text in last.items() if text} == {"anchor": "q3", "positive": "g"}
 
 
+def test_a_task_whose_name_is_long_in_percent_signs_has_a_file(tmp_path):
+    name = "中文检索任务的训练数据集合一二"
+    tasks = [source(write_jsonl(tmp_path / "a.jsonl", ROWS), one) for one in (name, f"{name}三")]
+    convert(tasks, tmp_path / "out", "flagembedding", "jsonl")
+    found = find_sources(tmp_path / "out")
+    assert [one.name for one in found] == [name, f"{name}三"]
+    assert found[0].path != found[1].path
+    assert read(found[1]) == merged(one for _, _, one in read_rows(tasks[1]))
+
+
 def test_sentence_transformers_can_load_what_is_written(tmp_path, monkeypatch):
     task = source(write_jsonl(tmp_path / "a.jsonl", ROWS[:2]), instruction="")
     convert([task], tmp_path / "out.parquet", "sentence-transformers")

@@ -64,6 +64,7 @@ def test_shards_are_one_task_in_the_order_of_their_names(tmp_path):
     write_jsonl(tmp_path / "train-00001-of-00002.jsonl.gz", ROWS[1:])
     (tmp_path / "train-00002.jsonl").write_text("")
     (tmp_path / "README.md").write_text("not data")
+    (tmp_path / "._train-00001-of-00002.jsonl.gz").write_bytes(b"\0\5\x16\7")
     assert rows_of(tmp_path) == WANTED
 
 

@@ -132,7 +132,8 @@ def test_one_file_is_a_task_without_instruction(tmp_path):
 
 
 def test_plain_folder_is_sorted_and_ignores_other_files(tmp_path):
-    for name in ("b.jsonl", "a.jsonl.gz", "README.md", ".hidden"):
+    # macOS puts ._NAME beside what it copies to other disks.
+    for name in ("b.jsonl", "a.jsonl.gz", "README.md", ".hidden", "._b.jsonl"):
         write_jsonl(tmp_path / name, [row("q", "a")])
     (tmp_path / "c.jsonl").mkdir()
     assert [one.name for one in find_sources(tmp_path)] == ["a", "b"]
@@ -155,6 +156,7 @@ def test_index_gives_order_and_instructions(tmp_path):
         ('{"a": {}, "a": {}}', ["a.jsonl"], "names the task 'a' twice"),
         ({"../a": {}}, [], r"names a task '\.\./a'"),
         ({"..": {}}, [], r"names a task '\.\.'"),
+        ({".a": {}}, [".a.jsonl"], r"names a task '\.a': .* no dot in front"),
         ({"": {}}, [], "names a task ''"),
         ({"x\\a": {}}, [], "without folders"),
         ({"a": "Find a"}, ["a.jsonl"], "describes the task 'a' wrongly"),

@@ -307,6 +307,7 @@ def test_bad_scores_are_told_with_their_line(tmp_path, change, words):
         ),
         ({"filter": {"min_query_words": 3, "max_query_words": 2}}, "more than max_query_words"),
         ({"filter": {"where": {"a": {"b": 1}}}}, "give a value or list"),
+        ({"filter": {"where": {"lang": ["en", False]}}}, "such as 'no', .* in quotes"),
         ({"filter": {"languages": ["en"]}}, "languages"),
         ({"path": "a", "dataset": "org/b"}, "both given"),
         ({"path": None}, "give a 'path'"),

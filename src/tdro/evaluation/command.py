@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base import BaseModel
 
@@ -20,8 +21,9 @@ from tdro.evaluation.judge import judge
 from tdro.evaluation.loaders.find import find_sources, read_once
 from tdro.evaluation.loaders.source import Choice, Source
 from tdro.evaluation.official import judge_officially, official_tasks
-from tdro.evaluation.scores import check_metrics, render_scores
+from tdro.evaluation.scores import check_metrics, metrics_basis, render_scores
 from tdro.files import content_digest, digest
+from tdro.pretrained import unreadable_weights
 from tdro.processes import Processes, joined
 from tdro.progress import stage_progress
 from tdro.prompts import query_prompt, takes_instructions
@@ -132,6 +134,8 @@ def load_model(name_or_path: str) -> SentenceTransformer:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"The model {name_or_path!r} cannot be loaded: {reason}") from None
+    except SafetensorError as error:
+        raise unreadable_weights(name_or_path, error) from None
 
 
 def _prompts(
@@ -174,7 +178,7 @@ def _bases(
             {
                 "model": identity,
                 "prompt": prompts.get(source.name),
-                "metrics": list(metrics),
+                "metrics": metrics_basis(metrics),
                 "traits": list(source.traits),
                 "files": [[path.name, read[path]] for path in source.files],
             }

@@ -142,10 +142,15 @@ def _cells(row: Row) -> dict[str, str]:
         "diff.": _DASH if row["verdict"] == "baseline" else _number(row["difference"], "+"),
         "95 % queries": _interval(row["queries_low"], row["queries_high"]),
         "95 % seeds": _interval(row["seeds_low"], row["seeds_high"]),
-        "p (Holm)": "<0.001" if row["p_holm"] < 0.0005 else _number(row["p_holm"]),
+        "p (Holm)": p_value(row["p_holm"]),
         "verdict": f"{row['verdict']}",
         "worst": f"{_number(row['worst_mean'])} {row['worst_benchmark']}",
     }
+
+
+def p_value(value: float) -> str:
+    """Writes a probability with three decimals, but none as zero."""
+    return "<0.001" if value < 0.0005 else _number(value)
 
 
 def _number(value: float, sign: str = "") -> str:

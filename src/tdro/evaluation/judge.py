@@ -22,6 +22,7 @@ from tdro.evaluation.scores import (
     score,
     score_table,
     search_depth,
+    write_qrels,
     write_run,
 )
 from tdro.evaluation.search import Run, search_together
@@ -80,7 +81,8 @@ def judge(
         name: Name of the retriever.
         model: The retriever.
         benchmarks: What to judge on.
-        directory: An existing directory; gets ``<benchmark>.trec`` and ``scores.parquet``.
+        directory: An existing directory; gets ``scores.parquet`` and, for other tools,
+            ``<benchmark>.trec`` and the judgements in ``<benchmark>.qrels``.
         prompts: Query prompt by name of the benchmark; without one the model's own is used.
         metrics: By their names in ir_measures. A benchmark that is judged by answers has the
             accuracies among them, or those of :mod:`tdro.evaluation.answers`.
@@ -116,6 +118,8 @@ def judge(
             tokens = sum(processes.gathered(count.take()))
             for benchmark, run in zip(due, runs, strict=False):
                 write_run(_file(directory, benchmark, "trec"), run, file_name(name))
+                if benchmark.qrels:
+                    write_qrels(_file(directory, benchmark, "qrels"), benchmark)
                 scores = _scored(name, benchmark, run, metrics)
                 basis = (bases or {}).get(benchmark.name, "")
                 _write_part(_file(parts, benchmark, "parquet"), scores, tokens, basis)

@@ -116,10 +116,15 @@ def parquet_rows(
         raise InputError(f"{path} is not a whole Parquet file ({reason}): copy it again.") from None
 
 
+def seen(folder: Path, pattern: str = "*") -> list[Path]:
+    """Returns what matches a pattern and begins with no dot, as macOS's ``._NAME`` does, sorted."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def parquet_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Returns the Parquet files of each split of a folder, by what stands before ``-00000-of-``."""
     splits: dict[str, list[Path]] = {}
-    for path in sorted(folder.glob("*.parquet")):
+    for path in seen(folder, "*.parquet"):
         shard = _SHARD.match(path.stem)
         splits.setdefault(shard["split"] if shard else path.stem, []).append(path)
     return {split: tuple(files) for split, files in splits.items()}
@@ -221,5 +226,5 @@ def _is_text(record: dict[str, Any]) -> bool:
 
 def _open(path: Path) -> TextIO:
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")

@@ -29,6 +29,9 @@ SCORES_FILE = "scores.parquet"
 METRICS = ("nDCG@10", "R@100")
 BASELINE = "uniform"
 _LEAST_DEPTH = 100
+# How deep trec_eval looks for a metric without a cutoff, such as AP. The same whatever else is
+# asked, or what is found deeper for R@2000 would change it.
+_DEPTH_WITHOUT_CUTOFF = 1000
 _ACCURACY = re.compile(r"^Acc@")
 KEY_COLUMNS = ("retriever", "benchmark", "group", "query")
 SEED_COLUMN = "seed"
@@ -47,7 +50,8 @@ def score(
 ) -> dict[str, dict[str, float]]:
     """Scores a run with ir_measures; a judged query without results scores 0.
 
-    Equal scores are ranked as trec_eval ranks them, so a run file scores the same elsewhere.
+    Equal scores are ranked as trec_eval ranks them, so a run file scores the same elsewhere. A
+    metric without a cutoff looks at the best 1,000 documents of a query, as trec_eval does.
 
     Args:
         benchmark: The judgements.
@@ -64,9 +68,23 @@ def score(
     ir_measures = require("ir_measures", "run")
     values = {query: dict.fromkeys(metrics, 0.0) for query in benchmark.queries}
     found = {query: dict(run.get(query, {})) for query in benchmark.queries}
-    for result in ir_measures.iter_calc(list(names), benchmark.qrels, found):
-        values[result.query_id][names[result.measure]] = float(result.value)
+    without_cutoff = [measure for measure in names if "cutoff" not in measure.params]
+    cut = [measure for measure in names if "cutoff" in measure.params]
+    for measures, searched in ((cut, found), (without_cutoff, _best(found, _DEPTH_WITHOUT_CUTOFF))):
+        if measures:
+            for result in ir_measures.iter_calc(measures, benchmark.qrels, searched):
+                values[result.query_id][names[result.measure]] = float(result.value)
     return values
+
+
+def _best(run: Run, depth: int) -> Run:
+    """Returns the best documents of each query; of equal scores the first, as the search does."""
+    return {
+        query: found
+        if len(found) <= depth
+        else dict(sorted(found.items(), key=lambda item: -item[1])[:depth])
+        for query, found in run.items()
+    }
 
 
 def check_metrics(metrics: Sequence[str]) -> dict[Any, str]:
@@ -113,9 +131,23 @@ def _measure(metric: str) -> Any:
 
 
 def search_depth(metrics: Sequence[str]) -> int:
-    """Returns how many documents a query have to be found: the deepest cutoff, 100 at least."""
-    cutoffs = [int(measure.params.get("cutoff", 0)) for measure in check_metrics(metrics)]
+    """Returns how many documents a query have to be found: the deepest cutoff, 100 at least.
+
+    It is 1,000 for a metric without a cutoff.
+    """
+    cutoffs = [
+        int(measure.params.get("cutoff", _DEPTH_WITHOUT_CUTOFF))
+        for measure in check_metrics(metrics)
+    ]
     return max([_LEAST_DEPTH, *cutoffs])
+
+
+def metrics_basis(metrics: Sequence[str]) -> list[str]:
+    """Returns what scores by these metrics depend on: their names, and the depth of some."""
+    return [
+        name if "cutoff" in measure.params else f"{name} of the best {_DEPTH_WITHOUT_CUTOFF}"
+        for measure, name in check_metrics(metrics).items()
+    ]
 
 
 def write_run(path: Path, run: Run, tag: str) -> None:
@@ -140,6 +172,16 @@ def write_run(path: Path, run: Run, tag: str) -> None:
                         "ids and tags must not be empty or hold spaces."
                     )
             lines.append(f"{query} Q0 {document} {rank} {value!r} {tag}\n")
+    write_text(path, "".join(lines))
+
+
+def write_qrels(path: Path, benchmark: "Benchmark") -> None:
+    """Writes judgements in TREC's four columns, ``query 0 document relevance``, at once.
+
+    trec_eval reads them beside a run file; BEIR's three columns it refuses.
+    """
+    judged = benchmark.qrels.items()
+    lines = (f"{query} 0 {name} {value}\n" for query, all in judged for name, value in all.items())
     write_text(path, "".join(lines))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch import Tensor
@@ -16,6 +17,7 @@ from tdro.errors import InputError
 from tdro.evaluation.search import Nearest, unit_rows
 from tdro.mining.ranking import Ranked
 from tdro.mining.texts import TaskTexts
+from tdro.pretrained import unreadable_weights
 from tdro.progress import Tick
 from tdro.prompts import query_prompt, takes_instructions
 
@@ -149,6 +151,8 @@ class CrossEncoderJudge:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise InputError(f"The judge {name_or_path!r} cannot be loaded: {reason}") from None
+        except SafetensorError as error:
+            raise unreadable_weights(name_or_path, error) from None
         if self.model.num_labels != 1:
             raise InputError(
                 f"The judge {name_or_path!r} gives {self.model.num_labels} scores for a pair: "

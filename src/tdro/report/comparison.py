@@ -25,7 +25,7 @@ from tdro.evaluation.comparison import (
 from tdro.evaluation.scores import BASELINE, GROUPS, SCORES_FILE, ordered_groups
 from tdro.evaluation.significance import Comparison, compare
 from tdro.files import COSTS_FILE, RECIPE_FILE, write_text
-from tdro.report.figures import COLORS, budget_figure
+from tdro.report.figures import budget_figure, line_style
 from tdro.report.html import render_template, signed
 from tdro.report.page import REPORT_FILE
 from tdro.report.record import read_warnings
@@ -154,7 +154,7 @@ def _content(directory: Path, found: Compared, rows: Sequence[Row]) -> dict[str,
         "costs": found.costs,
         "curves": [(f"curve-{group}", GROUPS.get(group, group)) for group in figures],
         "figures": {f"curve-{group}": figure for group, figure in figures.items()},
-        "legend": list(zip(_curve_names(found), COLORS, strict=False)),
+        "legend": [(name, *line_style(number)) for number, name in enumerate(_curve_names(found))],
         "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
     }
 

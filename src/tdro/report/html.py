@@ -8,6 +8,7 @@ from importlib import resources
 from typing import Any
 
 from tdro.errors import require
+from tdro.evaluation.comparison import p_value
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -33,7 +34,12 @@ def render_template(name: str, content: Mapping[str, Any]) -> str:
         loader=jinja2.PackageLoader("tdro", "report"),
     )
     environment.filters.update(
-        number=number, signed=signed, percent=percent, count=count, duration=duration
+        number=number,
+        signed=signed,
+        percent=percent,
+        count=count,
+        duration=duration,
+        p_value=p_value,
     )
     folder = resources.files("tdro.report")
     style, script = (

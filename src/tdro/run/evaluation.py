@@ -13,7 +13,7 @@ from tdro.evaluation.benchmark import Benchmark, load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.evaluation.loaders.find import find_sources, read_once
 from tdro.evaluation.loaders.source import Choice, Source
-from tdro.evaluation.scores import SCORES_FILE, check_metrics
+from tdro.evaluation.scores import SCORES_FILE, check_metrics, metrics_basis
 from tdro.files import content_digest, digest, file_name
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
@@ -176,7 +176,7 @@ def scores_stage(
     inputs = {
         "retriever": fingerprint_of(model_at),
         "benchmarks": {item.benchmark.name: item.identity for item in judges},
-        "metrics": list(recipe.metrics),
+        "metrics": metrics_basis(recipe.metrics),
     }
     return Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work, together=True)
 

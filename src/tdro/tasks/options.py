@@ -105,6 +105,12 @@ class RowFilter(Options):
             for value in wanted if isinstance(wanted, list) else [wanted]:
                 if not isinstance(value, str | int | float | bool | None):
                     raise ValueError(f"{column!r} is compared with {value!r}: give a value or list")
+            if isinstance(wanted, list) and {str, bool} <= set(map(type, wanted)):
+                # YAML reads no, off and on as booleans: the Norwegian rows would be dropped.
+                raise ValueError(
+                    f"{column!r} is compared with texts and with true or false: write a text such "
+                    "as 'no', 'yes', 'on' or 'off' in quotes"
+                )
         return where
 
     @model_validator(mode="after")

@@ -168,13 +168,16 @@ def suffix_of(path: Path) -> str | None:
 def task_files(folder: Path) -> dict[str, Path]:
     """Returns the files of a folder that can be read, by their names without the suffix.
 
+    Those that begin with a dot are left out.
+
     Raises:
         InputError: Two files have the same name but for the suffix.
     """
     files: dict[str, Path] = {}
     for file in sorted(folder.iterdir()) if folder.is_dir() else []:
         suffix = suffix_of(file)
-        if suffix is None or not file.is_file():
+        # macOS puts ._NAME beside what it copies to other disks.
+        if suffix is None or file.name.startswith(".") or not file.is_file():
             continue
         name = file.name.removesuffix(suffix)
         if name in files:

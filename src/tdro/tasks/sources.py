@@ -54,7 +54,7 @@ def find_sources(path: Path) -> list[TaskSource]:
         return _indexed_sources(path)
     found = task_files(path)
     for folder in sorted(path.iterdir()):
-        if folder.is_dir() and is_saved(folder):
+        if folder.is_dir() and not folder.name.startswith(".") and is_saved(folder):
             if folder.name in found:
                 raise InputError(
                     f"{found[folder.name]} and {folder} are both the task {folder.name!r}: "
@@ -120,8 +120,11 @@ def _inside(folder: Path, name: str, said: object) -> Path:
 
 def _listed(folder: Path, name: str, files: Mapping[str, Path]) -> Path:
     index = folder / INDEX_FILE
-    if name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise InputError(f"{index} names a task {name!r}: use a plain file name, without folders.")
+    if not name or name.startswith(".") or "/" in name or "\\" in name:
+        raise InputError(
+            f"{index} names a task {name!r}: use a plain file name, without folders and with no "
+            "dot in front."
+        )
     shards = folder / INDEXED_FOLDER / name
     if name not in files and not shards.is_dir():
         raise InputError(

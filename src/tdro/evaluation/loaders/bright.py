@@ -23,6 +23,7 @@ from tdro.evaluation.reading import (
     place,
     read_queries,
     rows,
+    seen,
     text_of,
 )
 
@@ -100,6 +101,6 @@ class _Domain:
 def _domains(folder: Path) -> dict[str, tuple[Path, ...]]:
     found = parquet_splits(folder)
     for pattern in ("*.jsonl", "*.jsonl.gz"):
-        for path in sorted(folder.glob(pattern)):
+        for path in seen(folder, pattern):
             found.setdefault(path.name.partition(".jsonl")[0], (path,))
     return found

@@ -9,6 +9,7 @@ from tdro.evaluation.benchmark import Benchmark
 from tdro.evaluation.families import family_of
 from tdro.evaluation.loaders import beir, bright, coir, cqadupstack, miracl, mkqa, nanobeir
 from tdro.evaluation.loaders.source import Choice, Loader, Source
+from tdro.evaluation.reading import seen
 from tdro.processes import Processes
 
 # MKQA first: with the corpus beside its questions it looks like BEIR, too.
@@ -73,7 +74,7 @@ def _recognised(folder: Path) -> list[tuple[Loader, Path]]:
     """Returns the loader of a folder, or those of the folders in it."""
     if not folder.is_dir():
         raise InputError(f"The benchmark folder {folder} does not exist.")
-    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    places = [folder, *filter(Path.is_dir, seen(folder))]
     by_place = {place: next((one for one in LOADERS if one.finds(place)), None) for place in places}
     own = by_place.pop(folder)
     if own is not None:
