@@ -189,6 +189,10 @@ def test_the_curve_gives_rows_to_tasks_that_gained_and_trains_on_none_it_is_scor
             rows = {int(line.split()[0][1:]) for line in path.read_text().splitlines()[1:]}
             assert rows
             held_out.setdefault(name, []).append(rows)
+    idle = [name for name, one in gains.items() if one["gain"] <= 2 * one["error"]]
+    told = [one for one in json.loads((output / "warnings.json").read_text()) if "Further" in one]
+    for name in idle:
+        assert any(repr(name) in one for one in told)
     for name, rows in zip(tasks, trained.to_pylist(), strict=True):
         development, judged = held_out[name]
         assert not development & judged

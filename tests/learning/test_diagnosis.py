@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tdro.learning.diagnosis import diagnose
+from tdro.learning.diagnosis import diagnose, doubts_of_gains
 from tdro.learning.losses import RowLosses
 from tdro.learning.method import method_of
 from tdro.learning.trajectory import Trajectory
@@ -131,3 +131,12 @@ def test_a_task_that_never_had_a_row_breaks_nothing():
     found = diagnose(trajectory.table())
     assert np.isnan(found.tasks[1].proxy_loss)
     assert not about(found, "'b'")
+
+
+def test_a_task_that_further_rows_do_not_help_is_told():
+    gains = {"steep": 0.2, "solved": 0.0, "noise": 0.01, "worse": -0.1}
+    errors = {"steep": 0.02, "solved": 0.0, "noise": 0.02, "worse": 0.02}
+    (told,) = doubts_of_gains(gains, errors)
+    assert "'solved', 'noise', 'worse'" in told
+    assert "steep" not in told
+    assert doubts_of_gains({"steep": 0.2}, errors) == []

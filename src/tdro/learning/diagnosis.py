@@ -122,6 +122,23 @@ def means(values: Floats) -> Floats:
     return found
 
 
+def doubts_of_gains(gains: Mapping[str, float], errors: Mapping[str, float]) -> list[str]:
+    """Says which tasks further rows do not help.
+
+    Args:
+        gains: What further rows gain on each task.
+        errors: Standard errors of the gains.
+    """
+    idle = [task for task, gain in gains.items() if gain <= 2 * errors[task]]
+    if not idle:
+        return []
+    return [
+        f"Further rows gain nothing that two standard errors tell on {_named(idle)}: solved, too "
+        "hard for this model, or passages that do not answer their queries. Look at the pairs "
+        "(tdro tasks inspect), and leave a task out whose pairs are wrong."
+    ]
+
+
 def _largest_push(signal: Floats, largest: Floats, norm: Floats) -> Floats:
     """Returns the share of each task's clipped signals that its most counting row made up."""
     length = np.maximum(norm, 1.0)[:, None]

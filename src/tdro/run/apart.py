@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.files import file_name
+from tdro.learning.diagnosis import doubts_of_gains
 from tdro.learning.losses import Floats
 from tdro.mixture import Mixture
 from tdro.progress import Tick
@@ -111,6 +112,21 @@ def development_set(context: Context, apart: Apart, model_at: Path) -> "Developm
         chunk_tokens=_CHUNK_TOKENS,
         precision=proxy.precision,
     )
+
+
+def warn_of_gains(context: Context, mixture_at: Path, told: str, gain: str) -> None:
+    """Warns of tasks that further rows do not help.
+
+    Args:
+        context: The recipe at work.
+        mixture_at: Folder of a finished mixture.
+        told: Where its file keeps what was measured of each task.
+        gain: Name of the gain there, beside its ``error``.
+    """
+    measured = Mixture.load(mixture_at / "last.json").details[told]
+    gains, errors = ({name: one[key] for name, one in measured.items()} for key in (gain, "error"))
+    for warning in doubts_of_gains(gains, errors):
+        context.directory.warn(warning)
 
 
 def save_mixture(

@@ -8,7 +8,7 @@ import numpy as np
 from tdro.learning.curve import curve_weights, gains_of
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
+from tdro.run.apart import development_set, save_mixture, set_apart, train_apart, warn_of_gains
 from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
 from tdro.stages import Stage, fingerprint_of
@@ -61,4 +61,7 @@ def complete_learning_curve(context: Context, place: str) -> Path:
         "development_sets": fingerprint_of(apart.benchmarks),
         **curve.model_dump(),
     }
-    return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))
+    stage = Stage(mixture_label(context, place), place, inputs, work)
+    mixture_at = context.directory.complete(stage)
+    warn_of_gains(context, mixture_at, "gains", "gain")
+    return mixture_at

@@ -9,7 +9,7 @@ from tdro.learning.curve import curve_weights
 from tdro.learning.regression import random_mixtures, slopes_of
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
+from tdro.run.apart import development_set, save_mixture, set_apart, train_apart, warn_of_gains
 from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
 from tdro.stages import Stage, fingerprint_of
@@ -67,4 +67,7 @@ def complete_regression(context: Context, place: str) -> Path:
         "development_sets": fingerprint_of(apart.benchmarks),
         **regression.model_dump(),
     }
-    return context.directory.complete(Stage(mixture_label(context, place), place, inputs, work))
+    stage = Stage(mixture_label(context, place), place, inputs, work)
+    mixture_at = context.directory.complete(stage)
+    warn_of_gains(context, mixture_at, "slopes", "slope")
+    return mixture_at
