@@ -3,7 +3,7 @@
 Usage: python benchmarks/mixtures/curve.py FOLDER [--figure FILE.svg] [--json FILE], FOLDER what
 `tdro compare` wrote for a recipe with budgets. Prints the table; the dotted line of a panel is the
 uniform mixture with all rows. With three seeds or more, bars are 95 % intervals over seeds of the
-difference to it.
+difference to it. With `--without BENCHMARK ...` means are those of the other benchmarks.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import csv
 import json
 from pathlib import Path
 
-from table import GROUPS, lines_of
+from table import GROUPS, lines_of, without
 
 from tdro.errors import require
 
@@ -92,10 +92,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--metric", default="nDCG@10")
+    parser.add_argument("--without", nargs="+", default=[], metavar="BENCHMARK")
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    found = points(arguments.folder, arguments.metric)
+    with without(arguments.folder, arguments.without) as folder:
+        found = points(folder, arguments.metric)
     print(markdown(found))
     if arguments.figure:
         draw(found, arguments.figure)

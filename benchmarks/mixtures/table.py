@@ -5,11 +5,12 @@ With `--without BENCHMARK ...` means and tests are those of the other benchmarks
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,21 +24,26 @@ from tdro.report.comparison import write_comparison
 GROUPS = {"holdout": "hold-outs", "unseen": "not trained on", "external": "other collections"}
 
 
-def without(folder: Path, benchmarks: Sequence[str], target: Path) -> Path:
-    """Writes a comparison as if some benchmarks had not been judged; returns its folder.
+@contextlib.contextmanager
+def without(folder: Path, benchmarks: Sequence[str]) -> Iterator[Path]:
+    """Gives the folder of a comparison as if some benchmarks had not been judged.
 
     Raises:
         SystemExit: A benchmark is not there.
     """
+    if not benchmarks:
+        yield folder
+        return
     scores = pq.read_table(folder / SCORES_FILE)
     unknown = set(benchmarks) - set(scores["benchmark"].to_pylist())
     if unknown:
         raise SystemExit(f"{folder} has no benchmark {', '.join(sorted(unknown))}.")
     left_out = pc.is_in(scores["benchmark"], pa.array(benchmarks))
-    pq.write_table(scores.filter(pc.invert(left_out)), target / SCORES_FILE)
-    shutil.copy(folder / COSTS_FILE, target)
-    write_comparison(target)
-    return target
+    with tempfile.TemporaryDirectory() as fresh:
+        pq.write_table(scores.filter(pc.invert(left_out)), Path(fresh) / SCORES_FILE)
+        shutil.copy(folder / COSTS_FILE, fresh)
+        write_comparison(Path(fresh))
+        yield Path(fresh)
 
 
 def lines_of(folder: Path, metric: str) -> list[dict]:
@@ -87,9 +93,7 @@ def main() -> None:
     parser.add_argument("--without", nargs="+", default=[], metavar="BENCHMARK")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as fresh:
-        rest = arguments.without
-        folder = without(arguments.folder, rest, Path(fresh)) if rest else arguments.folder
+    with without(arguments.folder, arguments.without) as folder:
         lines = lines_of(folder, arguments.metric)
     print(markdown(lines))
     if arguments.json:
