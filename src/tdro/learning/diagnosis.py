@@ -123,17 +123,21 @@ def means(values: Floats) -> Floats:
 
 
 def doubts_of_gains(gains: Mapping[str, float], errors: Mapping[str, float]) -> list[str]:
-    """Says which tasks further rows do not help.
+    """Names the tasks that further rows do not help, the one that gains least first.
 
     Args:
         gains: What further rows gain on each task.
         errors: Standard errors of the gains.
     """
-    idle = [task for task, gain in gains.items() if gain <= 2 * errors[task]]
+    idle = [
+        task for task in sorted(gains, key=gains.__getitem__) if gains[task] <= 2 * errors[task]
+    ]
     if not idle:
         return []
+    # All of them: each is to be looked at.
+    told = ", ".join(map(repr, idle))
     return [
-        f"Further rows gain nothing that two standard errors tell on {_named(idle)}: solved, too "
+        f"Further rows gain nothing that two standard errors tell on {told}: solved, too "
         "hard for this model, or passages that do not answer their queries. Look at the pairs "
         "(tdro tasks inspect), and leave a task out whose pairs are wrong."
     ]
