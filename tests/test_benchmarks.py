@@ -190,6 +190,15 @@ def test_large_data_is_opened_planned_and_read(tiny_llm, tmp_path):
     assert len(list((tmp_path / "large" / "run" / "tasks").iterdir())) == 3
 
 
+def test_a_bag_that_remembers_its_tokens_is_set_against_one_that_does_not(
+    task_folder, tiny_llm, tmp_path
+):
+    sizes = ("--steps", 3, "--batch-size", 8, "--documents", 20, "--tasks", 2, "--width", 8)
+    found = told(tmp_path, "bag", task_folder, tiny_llm, *sizes, "--runs", 5)
+    assert len(found["seconds"]["remembered"]["training"]) == 5
+    assert set(found["ratio"]) == {"training", "encoding"}
+
+
 def test_training_is_set_against_the_trainers_own_sampler(task_folder, tiny_llm, tmp_path):
     sizes = ("--steps", 3, "--tasks", 2, "--batch-size", 4)
     found = told(tmp_path, "training", task_folder, tiny_llm, *sizes, "--runs", 5)

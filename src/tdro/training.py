@@ -47,6 +47,7 @@ from tdro.settings import LearningSettings, TrainingSettings
 from tdro.sharded import ShardableTrainer, whole_model
 from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
+from tdro.token_memory import remember_tokens
 
 _TRAINER_FOLDER = "trainer"
 _COMPLETE = "complete"
@@ -161,7 +162,7 @@ def _start(encoder: Path, settings: TrainingSettings, seed: int) -> SentenceTran
     model = SentenceTransformer(str(encoder.resolve()), local_files_only=True, model_card_data=card)
     if settings.lora is not None:
         add_adapters(model, settings.lora, seed)
-    return model
+    return remember_tokens(model)
 
 
 def _rows_of_a_process(batch_size: int, processes: int) -> int:

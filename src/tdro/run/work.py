@@ -15,6 +15,7 @@ from tdro.files import MODEL_FOLDER
 from tdro.learning.experts import Experts
 from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.reference import Share, held_out_plan, load_losses, score_plan, write_by_task
+from tdro.token_memory import remember_tokens
 from tdro.training import quiet_libraries, read_trained_rows, remove_checkpoints, train
 
 __all__ = [
@@ -43,7 +44,8 @@ quiet_libraries()
 
 def load_model(trained: Path) -> SentenceTransformer:
     """Reads the model that a finished stage left."""
-    return SentenceTransformer(str(trained / MODEL_FOLDER), local_files_only=True)
+    model = SentenceTransformer(str(trained / MODEL_FOLDER), local_files_only=True)
+    return remember_tokens(model)
 
 
 def experts_of(trained: Sequence[Path]) -> Experts:
