@@ -6,26 +6,15 @@ from typing import Any
 
 from pydantic import field_validator
 
-from tdro.settings import LEARNERS, Settings
+from tdro.selection import HELPED, split_selection
+from tdro.settings import LEARNERS, MEASURE_GAINS, Settings
 
-_TOP = re.compile(r"top-(0?\.\d+|1(\.0+)?)")
 _TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
-
-
-def is_top(name: str) -> bool:
-    """Tells whether a name asks for a selection, such as ``top-0.7``."""
-    return bool(_TOP.fullmatch(name)) and float(name.removeprefix("top-")) > 0
 
 
 def is_temperature(name: str) -> bool:
     """Tells whether a name asks for weights by a power of the tasks' sizes."""
     return bool(_TEMPERATURE.fullmatch(name))
-
-
-def split_selection(name: str) -> tuple[str, str]:
-    """Splits ``tdro/top-0.7`` into what is selected from and the selection, or an empty text."""
-    base, slash, selection = name.rpartition("/")
-    return (base, selection) if slash and is_top(selection) else (name, "")
 
 
 class CompareSettings(Settings):
@@ -34,10 +23,11 @@ class CompareSettings(Settings):
     Attributes:
         mixtures: Each ``uniform``, ``proportional``, ``temperature-T`` (or ``temperature: T``), a
             mixture file, or a learning method; with ``/top-FRACTION`` behind it, the selection of
-            its heaviest tasks. Also ``uniform-longer``, trained longer by what the recipe's own
-            method costs, and ``soup``, the plain average of the experts of ``merge-search``.
-            Other methods than the recipe's take its settings of learning (see
-            ``LearningSettings.with_method``).
+            its heaviest tasks, or with ``/helped``, of all but those that further rows do not help
+            (of ``learning-curve``, ``regression`` or their files). Also ``uniform-longer``, trained
+            longer by what the recipe's own method costs, and ``soup``, the plain average of the
+            experts of ``merge-search``. Other methods than the recipe's take its settings of
+            learning (see ``LearningSettings.with_method``).
         seeds: Repetitions, a number of seeds from the recipe's on, or a list of the seeds; data
             splits, models and draws all differ. What was found with some seeds is confirmed with
             others.
@@ -78,6 +68,11 @@ class CompareSettings(Settings):
                 raise ValueError(f"{name!r} is no mixture; the nearest is {near!r}")
             if selection and base in ("uniform", "uniform-longer", "soup"):
                 raise ValueError(f"{name!r}: there is nothing to select from {base!r}")
+            if selection == HELPED and not (base in MEASURE_GAINS or base.endswith(".json")):
+                raise ValueError(
+                    f"{name!r}: {base} does not tell what further rows gain; "
+                    f"{' and '.join(MEASURE_GAINS)} do"
+                )
             if names.count(name) > 1:
                 raise ValueError(f"the mixture {name!r} is named twice")
         # What every other mixture is compared with.

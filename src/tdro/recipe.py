@@ -16,11 +16,12 @@ from pydantic import (
 from tdro.compare_settings import (
     CompareSettings,
     is_temperature,
-    is_top,
 )
 from tdro.errors import InputError
 from tdro.evaluation.scores import METRICS
+from tdro.selection import HELPED, is_selection
 from tdro.settings import (
+    MEASURE_GAINS,
     CurveSettings,
     EncoderSettings,
     LearningSettings,
@@ -46,7 +47,7 @@ def retriever_name(entry: str) -> str:
 
 def asks_for_learned(retrievers: Sequence[str]) -> bool:
     """Tells whether these retrievers need a learned mixture; a recipe without any only learns."""
-    return not retrievers or any(name in _LEARNED or is_top(name) for name in retrievers)
+    return not retrievers or any(name in _LEARNED or is_selection(name) for name in retrievers)
 
 
 class TaskFolder(Settings):
@@ -99,9 +100,10 @@ class Recipe(Settings):
         regression: How ``learning.method: regression`` finds it.
         training: How the retrievers are trained.
         retrievers: ``uniform``, ``proportional``, ``temperature-T`` (rows to the power of T),
-            ``learned`` (what the method keeps), ``last``, ``mean``, ``ema``, ``top-FRACTION``, a
-            mixture file, or ``reference`` to judge the reference as well. With none the run ends
-            when the mixture is learned.
+            ``learned`` (what the method keeps), ``last``, ``mean``, ``ema``, ``top-FRACTION``,
+            ``helped`` (all but the tasks that further rows do not help), a mixture file, or
+            ``reference`` to judge the reference as well. With none the run ends when the mixture is
+            learned.
         benchmarks: Folders in BEIR's layout or another published one.
         metrics: By their names in ir-measures; the first one is what a report speaks of.
         compare: What ``tdro compare`` compares.
@@ -132,9 +134,11 @@ class Recipe(Settings):
     @classmethod
     def _known_retrievers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name in _NAMED or is_top(name) or is_temperature(name) or name.endswith(".json"):
+            if name in _NAMED or is_selection(name) or is_temperature(name):
                 continue
-            known = (*_NAMED, "top-0.7", "temperature-0.5")
+            if name.endswith(".json"):
+                continue
+            known = (*_NAMED, "top-0.7", HELPED, "temperature-0.5")
             near = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise ValueError(f"{name!r} is no retriever; the nearest is {near!r}")
         labels = [retriever_name(name) for name in names]
@@ -153,6 +157,11 @@ class Recipe(Settings):
                 raise ValueError(
                     f"the retriever {name!r} asks for a mixture that {self.learning.method} does "
                     "not leave: use 'learned'"
+                )
+            if name == HELPED and self.learning.method not in MEASURE_GAINS:
+                raise ValueError(
+                    f"the retriever {name!r} asks for what further rows gain on each task, which "
+                    f"{' and '.join(MEASURE_GAINS)} tell, not {self.learning.method}"
                 )
         return self
 

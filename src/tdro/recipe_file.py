@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from tdro.compare_settings import CompareSettings, split_selection
+from tdro.compare_settings import CompareSettings
 from tdro.errors import InputError
 from tdro.recipe import BenchmarkEntry, Recipe, TaskFolder
 from tdro.recipe_yaml import NotYamlError, parse_yaml
+from tdro.selection import split_selection
 from tdro.settings import (
     CurveSettings,
     EncoderSettings,

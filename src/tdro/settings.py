@@ -156,6 +156,8 @@ REGRESSION = "regression"
 # Methods without a loop, and the section that each reads in place of ``learning``.
 _SECTIONS = {MERGE_SEARCH: "merging", LEARNING_CURVE: "curve", REGRESSION: "regression"}
 LEARNERS = (*_METHODS, *_SECTIONS)
+# Methods whose mixtures tell what further rows gain on each task.
+MEASURE_GAINS = (LEARNING_CURVE, REGRESSION)
 _TOLERANCE = 0.005
 
 

@@ -20,7 +20,7 @@ MERGING = {"start_steps": 2, "steps": 2, "samples": 4, "confirm": 1, "developmen
 RUNS = {
     "loop": {"exclude_tasks": ["gamma"], "retrievers": ["reference", "uniform", "learned"]},
     "folds": {"reference": {"folds": 2, "steps": 2, "batch_size": 4}, "retrievers": ["top-0.7"]},
-    "curve": {"learning": {"method": "learning-curve"}},
+    "curve": {"learning": {"method": "learning-curve"}, "retrievers": ["uniform", "helped"]},
     "regression": {"learning": {"method": "regression"}, "regression": {"mixtures": 4}},
     "merging": {"learning": {"method": "merge-search"}, "merging": MERGING},
     "alike": {"proxy": {}, "retrievers": ["uniform", "learned"]},

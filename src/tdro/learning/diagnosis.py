@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tdro.learning.losses import Floats
 from tdro.learning.trajectory import ZERO_LOSS, distance, pivot
+from tdro.selection import unhelped_tasks
 
 # The mixture is settled when its last tenth of steps moved it less than this share of its way:
 # at constant speed it would be a tenth.
@@ -123,23 +124,21 @@ def means(values: Floats) -> Floats:
 
 
 def doubts_of_gains(gains: Mapping[str, float], errors: Mapping[str, float]) -> list[str]:
-    """Names the tasks that further rows do not help, the one that gains least first.
+    """Warns of the tasks that further rows do not help (see ``unhelped_tasks``).
 
     Args:
         gains: What further rows gain on each task.
         errors: Standard errors of the gains.
     """
-    idle = [
-        task for task in sorted(gains, key=gains.__getitem__) if gains[task] <= 2 * errors[task]
-    ]
+    idle = unhelped_tasks(gains, errors)
     if not idle:
         return []
     # All of them: each is to be looked at.
     told = ", ".join(map(repr, idle))
     return [
-        f"Further rows gain nothing that two standard errors tell on {told}: solved, too "
-        "hard for this model, or passages that do not answer their queries. Look at the pairs "
-        "(tdro tasks inspect), and leave a task out whose pairs are wrong."
+        "Further rows gain less than a third of the mean gain, by two standard errors, on "
+        f"{told}: solved, too hard for this model, or passages that do not answer their queries. "
+        "Look at the pairs (tdro tasks inspect); the selection 'helped' leaves these tasks out."
     ]
 
 

@@ -15,7 +15,8 @@ from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.run.context import Context
 from tdro.run.models import Training, complete_training
-from tdro.settings import TrainingSettings
+from tdro.selection import HELPED, gains_told, selected
+from tdro.settings import MEASURE_GAINS, TrainingSettings
 from tdro.stages import Stage
 from tdro.tasks.training import TrainingTask, hold_out
 
@@ -114,25 +115,16 @@ def development_set(context: Context, apart: Apart, model_at: Path) -> "Developm
     )
 
 
-def warn_of_gains(context: Context, mixture_at: Path, told: str, gain: str) -> None:
-    """Warns of tasks that further rows do not help.
-
-    Args:
-        context: The recipe at work.
-        mixture_at: Folder of a finished mixture.
-        told: Where its file keeps what was measured of each task.
-        gain: Name of the gain there, beside its ``error``.
-    """
-    measured = Mixture.load(mixture_at / "last.json").details[told]
-    gains, errors = ({name: one[key] for name, one in measured.items()} for key in (gain, "error"))
-    for warning in doubts_of_gains(gains, errors):
+def warn_of_gains(context: Context, mixture_at: Path) -> None:
+    """Warns of tasks that further rows do not help, by a finished mixture."""
+    for warning in doubts_of_gains(*gains_told(Mixture.load(mixture_at / "last.json"))):
         context.directory.warn(warning)
 
 
 def save_mixture(
     context: Context, directory: Path, weights: Mapping[str, float], told: Mapping[str, Any]
 ) -> None:
-    """Writes what a learner without a loop found, and the selection of its heaviest tasks.
+    """Writes what a learner without a loop found, and the selections from it.
 
     Args:
         context: The recipe at work.
@@ -145,4 +137,5 @@ def save_mixture(
     details = {"method": learning.method, "kept": True, **settings, **told}
     mixture = Mixture(weights, context.sizes, details)
     mixture.save(directory / "last.json")
-    mixture.top("0.7").save(directory / "top-0.7.json")
+    for selection in ("top-0.7", *([HELPED] if learning.method in MEASURE_GAINS else [])):
+        selected(mixture, selection).save(directory / f"{selection}.json")

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from tdro.compare_settings import split_selection
 from tdro.errors import InputError
 from tdro.evaluation.comparison import comparison_rows, render_comparison
 from tdro.evaluation.scores import BASELINE, SCORES_FILE
@@ -46,6 +45,7 @@ from tdro.run.merging import complete_soup
 from tdro.run.mixture import check_mixture_files, complete_mixture, simple_mixture
 from tdro.run.models import complete_retriever
 from tdro.run.overlap import warn_of_overlaps
+from tdro.selection import selected, split_selection
 from tdro.settings import EncoderSettings, LearningSettings
 from tdro.stages import RunDirectory
 
@@ -59,7 +59,7 @@ class Entry:
 
     Attributes:
         base: What its mixture comes from: a simple mixture, a file, or a learner.
-        selection: Its selection, such as ``top-0.7``, or an empty text.
+        selection: Its selection, such as ``top-0.7`` or ``helped``, or an empty text.
         budget: Share of the training steps.
     """
 
@@ -194,7 +194,7 @@ def _one_seed(
             shared,
             prepare_tasks(recipe, shared),
         )
-        check_mixture_files([entry.base for entry in entries], context.sizes)
+        check_mixture_files(recipe.compare.mixtures, context.sizes)
         outside = outside_judges(context)
         warn_of_overlaps(context, outside)
         judges = holdout_judges(context) + outside
@@ -259,7 +259,7 @@ def _mixture(context: Context, entry: Entry) -> Mixture:
     if mixture is None:
         learned = _learned(context, entry.base)
         mixture = Mixture.load(learned / f"{_settings(context, entry.base).keeps}.json")
-    return mixture.top(entry.selection.removeprefix("top-")) if entry.selection else mixture
+    return selected(mixture, entry.selection) if entry.selection else mixture
 
 
 def _learned(context: Context, method: str) -> Path:

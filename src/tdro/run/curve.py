@@ -63,5 +63,5 @@ def complete_learning_curve(context: Context, place: str) -> Path:
     }
     stage = Stage(mixture_label(context, place), place, inputs, work)
     mixture_at = context.directory.complete(stage)
-    warn_of_gains(context, mixture_at, "gains", "gain")
+    warn_of_gains(context, mixture_at)
     return mixture_at

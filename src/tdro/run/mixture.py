@@ -21,6 +21,7 @@ from tdro.run.curve import complete_learning_curve
 from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
 from tdro.run.regression import complete_regression
+from tdro.selection import is_selection, selected, split_selection
 from tdro.settings import LEARNING_CURVE, MERGE_SEARCH, REGRESSION
 from tdro.stages import Stage, fingerprint_of
 from tdro.tasks.task import Task
@@ -118,8 +119,8 @@ def mixture_named(context: Context, name: str, learned: Path | None) -> Mixture:
     kept = learned / f"{context.recipe.learning.keeps}.json"
     if name == "learned":
         return Mixture.load(kept)
-    if name.startswith("top-"):
-        return Mixture.load(kept).top(name.removeprefix("top-"))
+    if is_selection(name):
+        return selected(Mixture.load(kept), name)
     return Mixture.load(learned / f"{name}.json")
 
 
@@ -127,16 +128,18 @@ def check_mixture_files(names: Iterable[str], tasks: Collection[str]) -> None:
     """Checks the mixture files among some names before anything is trained.
 
     Args:
-        names: Names of mixtures, files among them.
+        names: Names of mixtures, files among them, with selections behind them or without.
         tasks: Names of the training tasks.
 
     Raises:
-        InputError: A file cannot be read, or gives weight to a task that is not trained on.
+        InputError: A file cannot be read, gives weight to a task that is not trained on, or does
+            not tell what it is asked to select by.
     """
-    for name in names:
+    for name, selection in map(split_selection, names):
         if name.endswith(".json"):
             try:
-                Mixture.load(name).aligned(tasks)
+                mixture = Mixture.load(name)
+                (selected(mixture, selection) if selection else mixture).aligned(tasks)
             except InputError as error:
                 told = str(error)
                 raise InputError(told if name in told else f"{name}: {told}") from None

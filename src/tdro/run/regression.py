@@ -69,5 +69,5 @@ def complete_regression(context: Context, place: str) -> Path:
     }
     stage = Stage(mixture_label(context, place), place, inputs, work)
     mixture_at = context.directory.complete(stage)
-    warn_of_gains(context, mixture_at, "slopes", "slope")
+    warn_of_gains(context, mixture_at)
     return mixture_at
