@@ -1,8 +1,13 @@
+import copy
+import sys
+from uuid import uuid4
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
+from tokenizers import Tokenizer
 
 from tdro.encoder import build_encoder
 from tdro.settings import EncoderSettings
@@ -28,7 +33,7 @@ class Counted:
     """A tokenizer that cuts by character and counts the texts that it is given."""
 
     def __init__(self, name):
-        self.name, self.given = name, []
+        self.name, self.given, self.truncation = name, [], None
 
     def to_str(self):
         return self.name
@@ -72,14 +77,25 @@ def test_a_text_is_cut_once_by_all_tokenizers_that_cut_alike():
     assert (one.given, other.given) == (["a", "b"], ["c"])
 
 
-@given(st.lists(st.lists(st.text(max_size=6), max_size=5), max_size=12), st.integers(0, 20))
-def test_what_is_forgotten_is_cut_again_and_no_more_than_the_most_is_kept(batches, most):
-    plain = Counted(f"most {most} {id(batches)}")
-    tokenizer = RememberingTokenizer(plain, most_tokens=most)
+@given(st.lists(st.lists(st.text(max_size=6), max_size=5), max_size=12), st.integers(0, 2000))
+def test_what_is_not_remembered_is_cut_again_and_no_more_than_the_most_is_kept(batches, most):
+    plain = Counted(str(uuid4()))
+    tokenizer = RememberingTokenizer(plain, most_bytes=most)
     for texts in batches:
         assert ids(tokenizer, texts) == [[ord(c) for c in text] for text in texts]
-        kept = tokenizer.memory.of_text.values()
-        assert tokenizer.memory.tokens == sum(len(one.ids) for one in kept) <= most
+        kept = tokenizer.memory.of_text.items()
+        told = sum(sys.getsizeof(text) + 4 * len(one.ids) for text, one in kept)
+        assert told <= tokenizer.memory.bytes <= most
+
+
+def test_a_tokenizer_that_is_changed_forgets_and_a_copy_is_plain(saved):
+    model = remember_tokens(SentenceTransformer(saved[20]))
+    assert len(ids(model.tokenizer, TEXTS)[-1]) == 20
+    model.tokenizer.enable_truncation(2)
+    assert len(ids(model.tokenizer, TEXTS)[-1]) == 2
+    again = copy.deepcopy(model)
+    assert isinstance(again.tokenizer, Tokenizer)
+    np.testing.assert_array_equal(again.encode_document(TEXTS), model.encode_document(TEXTS))
 
 
 def test_a_transformer_is_left_as_it_is(tiny_llm):

@@ -4,8 +4,11 @@ A comparison trains dozens of retrievers on the same texts and judges all of the
 documents. For a bag of embeddings half of that time would go into cutting them into tokens again.
 """
 
+import copy
 import hashlib
+import sys
 from array import array
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,8 +16,10 @@ from typing import Any, NamedTuple
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
-# Four bytes each: 200 MB beside the texts.
-_MOST_TOKENS = 50_000_000
+# About half a million passages of a hundred tokens.
+_MOST_BYTES = 512 * 2**20
+# What a text takes beside its characters and its tokens: its place in the table and two objects.
+_OVERHEAD = 200
 
 
 class _Tokens(NamedTuple):
@@ -24,10 +29,16 @@ class _Tokens(NamedTuple):
 @dataclass
 class _Memory:
     of_text: dict[str, _Tokens] = field(default_factory=dict)
-    tokens: int = 0
+    bytes: int = 0
+
+    def keep(self, text: str, tokens: _Tokens, most: int) -> None:
+        size = sys.getsizeof(text) + 4 * len(tokens.ids) + _OVERHEAD
+        if self.bytes + size <= most:
+            self.of_text[text] = tokens
+            self.bytes += size
 
 
-_memories: dict[str, _Memory] = {}
+_memories: defaultdict[tuple[str, str], _Memory] = defaultdict(_Memory)
 
 
 def remember_tokens(model: SentenceTransformer) -> SentenceTransformer:
@@ -51,14 +62,18 @@ class RememberingTokenizer:
 
     Args:
         tokenizer: The tokenizer that does the work; all but ``encode_batch`` is its own.
-        most_tokens: Tokens remembered at most; beyond them everything is forgotten.
+        most_bytes: Bytes remembered at most; what comes later is cut each time.
     """
 
-    def __init__(self, tokenizer: Any, most_tokens: int = _MOST_TOKENS) -> None:
+    def __init__(self, tokenizer: Any, most_bytes: int = _MOST_BYTES) -> None:
         self._tokenizer = tokenizer
-        self._most_tokens = most_tokens
-        cuts = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
-        self.memory = _memories.setdefault(cuts, _Memory())
+        self._most_bytes = most_bytes
+        self._cuts = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+
+    @property
+    def memory(self) -> _Memory:
+        """What is remembered of texts as the tokenizer cuts them now."""
+        return _memories[self._cuts, repr(self._tokenizer.truncation)]
 
     def encode_batch(self, texts: Sequence[str], add_special_tokens: bool) -> list[_Tokens]:
         """Returns the tokens of each text."""
@@ -68,14 +83,13 @@ class RememberingTokenizer:
         new = list({text: None for text in texts if text not in known})
         cut = self._tokenizer.encode_batch(new, add_special_tokens=False)
         found = {t: _Tokens(array("I", one.ids)) for t, one in zip(new, cut, strict=True)}
-        answer = [known.get(text) or found[text] for text in texts]
-        memory.tokens += sum(len(tokens.ids) for tokens in found.values())
-        if memory.tokens > self._most_tokens:
-            known.clear()
-            memory.tokens = 0
-        else:
-            known.update(found)
-        return answer
+        for text, tokens in found.items():
+            memory.keep(text, tokens, self._most_bytes)
+        return [found.get(text) or known[text] for text in texts]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, and one read back from a file, is the tokenizer that it stands for.
+        return copy.copy, (self._tokenizer,)
