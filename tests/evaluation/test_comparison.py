@@ -12,6 +12,7 @@ from tdro.evaluation import comparison
 from tdro.evaluation.significance import compare
 
 LEARNED = "a|b, [bold]<i>_x_\\"
+BY_NDCG = {"holdout": "nDCG@10", "external": "nDCG@10"}
 BENCHMARK = 'icd_10 | [red], "x" <script> *y*'
 
 
@@ -83,7 +84,7 @@ def test_the_terminal_shows_the_rows_in_a_hundred_columns():
     table = scored(2, ("uniform", "[bold]x", longest))
     rows = comparison.comparison_rows(compare(table, resamples=100))
     console = Console(width=100, file=io.StringIO())
-    console.print(comparison.render_comparison(rows, "nDCG@10"))
+    console.print(comparison.render_comparison(rows, BY_NDCG))
     text = console.file.getvalue()
     assert "…" not in text
     assert "[bold]x" in text
@@ -109,25 +110,29 @@ def test_one_seed_is_said():
     assert all(math.isnan(row["seeds_low"]) for row in rows)
     assert comparison.comparison_markdown(rows).endswith(f"\n\n{comparison.ONE_SEED}\n")
     console = Console(width=100, file=io.StringIO())
-    console.print(comparison.render_comparison(rows, "nDCG@10"))
+    console.print(comparison.render_comparison(rows, BY_NDCG))
     assert comparison.ONE_SEED in console.file.getvalue()
 
 
 def test_means_of_benchmarks(compared):
-    read = list(csv.reader(io.StringIO(comparison.benchmark_csv(compared, "nDCG@10"))))
-    assert read[0] == ["group", "benchmark", "uniform", LEARNED]
-    assert [line[:2] for line in read[1:]] == [
-        [group, name] for group in ("holdout", "external") for name in (BENCHMARK, "plain", "mean")
+    read = list(csv.reader(io.StringIO(comparison.benchmark_csv(compared))))
+    assert read[0] == ["group", "metric", "benchmark", "uniform", LEARNED]
+    assert [line[:3] for line in read[1:]] == [
+        [group, metric, name]
+        for group in ("holdout", "external")
+        for metric in ("nDCG@10", "R@100")
+        for name in (BENCHMARK, "plain", "mean")
     ]
     table = scored(2).filter(
         (pa.compute.field("group") == "holdout")
         & (pa.compute.field("benchmark") == "plain")
         & (pa.compute.field("retriever") == LEARNED)
     )
-    assert float(read[2][3]) == pytest.approx(table.column("nDCG@10").to_numpy().mean())
-    assert float(read[3][3]) == compared[1].mean
-    shown = comparison.benchmark_markdown(compared, "nDCG@10").splitlines()
+    assert float(read[2][4]) == pytest.approx(table.column("nDCG@10").to_numpy().mean())
+    assert float(read[3][4]) == compared[1].mean
+    shown = comparison.benchmark_markdown(compared).splitlines()
     assert cells(shown[0]) == read[0]
-    assert shown[1] == "| --- | --- | ---: | ---: |"
-    for line, exact in zip(shown[2:], read[1:], strict=True):
-        assert cells(line) == [*exact[:2], *(f"{float(value):.3f}" for value in exact[2:])]
+    assert shown[1] == "| --- | --- | --- | ---: | ---: |"
+    first = [line for line in read[1:] if line[1] == "nDCG@10"]
+    for line, exact in zip(shown[2:], first, strict=True):
+        assert cells(line) == [*exact[:3], *(f"{float(value):.3f}" for value in exact[3:])]

@@ -1,11 +1,17 @@
 import csv
+import io
 import json
 from html import unescape
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from tdro.cli import app
 from tdro.errors import InputError
+from tdro.evaluation.comparison import comparison_rows, render_comparison
 from tdro.report.comparison import headline, read_comparison, write_comparison
 from tests.report.conftest import HOSTILE, PLAIN, make_comparison
 
@@ -32,12 +38,33 @@ def test_all_tables_hold_every_retriever_once_a_group_and_metric(comparison):
     assert len(rows) == 3 * 2 * (3 + 3)
     with (comparison / "benchmarks.csv").open() as file:
         header, *lines = csv.reader(file)
-    assert len(header) == 2 + 6
-    assert len(lines) == 6 + 3
+    assert len(header) == 3 + 6
+    assert len(lines) == 2 * (6 + 3)
     with (comparison / "costs.csv").open() as file:
         costs = {line["retriever"]: line for line in csv.DictReader(file)}
     assert float(costs["a|b, c@0.5"]["training_rows"]) == 500
     assert "a&#124;b, c@0.5" in (comparison / "comparison.md").read_text()
+
+
+def test_a_group_without_the_first_metric_is_told_by_its_own(tmp_path):
+    folder = make_comparison(tmp_path / "found", RETRIEVERS, PLAIN[:3])
+    table = pq.read_table(folder / "scores.parquet")
+    answered = pc.equal(table["group"], "external")
+    ndcg, nothing = table["nDCG@10"], pa.scalar(None, pa.float64())
+    table = table.set_column(
+        table.column_names.index("nDCG@10"), "nDCG@10", pc.if_else(answered, nothing, ndcg)
+    ).append_column("Acc@20", pc.if_else(answered, ndcg, nothing))
+    pq.write_table(table.drop_columns(["R@100"]), folder / "scores.parquet")
+    found, page = write_comparison(folder)
+    assert found.metrics == {"holdout": "nDCG@10", "unseen": "nDCG@10", "external": "Acc@20"}
+    (told,) = [one for one in headline(found) if "Acc@20" in one]
+    assert "clearly above “uniform” in Acc@20: “learned <b>” (+0." in told
+    text = (folder / "comparison.md").read_text()
+    assert text.count("| external | Acc@20 |") > 2
+    assert "external, Acc@20" in page.read_text()
+    drawn = Console(width=120, file=io.StringIO())
+    drawn.print(render_comparison(comparison_rows(found.everything), found.metrics))
+    assert "external, Acc@20" in drawn.file.getvalue()
 
 
 def test_names_are_escaped_in_the_page(comparison):

@@ -52,21 +52,39 @@ def comparison_rows(comparisons: Iterable[Comparison]) -> list[Row]:
     return [{name: value(found) for name, value in COLUMNS.items()} for found in comparisons]
 
 
-def render_comparison(rows: Sequence[Row], metric: str) -> Table:
-    """Draws the rows of one metric for the terminal, a section for each group."""
+def first_metrics(comparisons: Iterable[Comparison]) -> dict[str, str]:
+    """Returns the metric that a reader is told first of each group.
+
+    That is the first of the recipe by which the group is judged: one that is judged by answers has
+    no nDCG.
+    """
+    found: dict[str, str] = {}
+    for one in comparisons:
+        found.setdefault(one.group, one.metric)
+    return found
+
+
+def render_comparison(rows: Sequence[Row], metrics: Mapping[str, str]) -> Table:
+    """Draws rows for the terminal, a section for each group.
+
+    Args:
+        rows: The rows.
+        metrics: By group, the metric whose rows are drawn.
+    """
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    shown = [row for row in rows if row["metric"] == metric]
+    shown = [row for row in rows if row["metric"] == metrics[row["group"]]]
+    alike = len(set(metrics.values())) == 1
     for name in _cells({}):
         text = name in ("retriever", "verdict", "worst")
         drawn.add_column(
-            Text(metric if name == "mean" else name),
+            Text(shown[0]["metric"] if name == "mean" and alike else name),
             justify="left" if text else "right",
             overflow="fold",
             no_wrap=not text,
             min_width=9 if text else None,
         )
     for group in ordered_groups(row["group"] for row in shown):
-        drawn.add_row(Text(group), style="bold")
+        drawn.add_row(Text(group if alike else f"{group}, {metrics[group]}"), style="bold")
         members = [row for row in shown if row["group"] == group]
         for row in members:
             cells = [Text(cell) for cell in _cells(row).values()]
@@ -89,46 +107,55 @@ def comparison_csv(rows: Sequence[Row]) -> str:
     return table_csv([list(COLUMNS), *([row[name] for name in COLUMNS] for row in rows)])
 
 
-def benchmark_markdown(comparisons: Sequence[Comparison], metric: str) -> str:
-    """Writes the means of each benchmark by one metric, a column for each retriever."""
-    header, *lines = _benchmark_lines(comparisons, metric)
-    shown = [[group, name, *(f"{value:.3f}" for value in means)] for group, name, *means in lines]
-    return table_markdown([header, *shown], texts=header[:2])
+def benchmark_markdown(comparisons: Sequence[Comparison]) -> str:
+    """Writes the means of each benchmark by its group's first metric, a column a retriever."""
+    header, *lines = _benchmark_lines(_by_first_metric(comparisons))
+    shown = [[*names, *(f"{value:.3f}" for value in means)] for *names, means in _split(lines)]
+    return table_markdown([header, *shown], texts=header[:3])
 
 
-def benchmark_csv(comparisons: Sequence[Comparison], metric: str) -> str:
-    """Writes the means of each benchmark by one metric as CSV, floats in full."""
-    return table_csv(_benchmark_lines(comparisons, metric))
+def benchmark_csv(comparisons: Sequence[Comparison]) -> str:
+    """Writes the means of each benchmark by every metric as CSV, floats in full."""
+    return table_csv(_benchmark_lines(comparisons))
 
 
 def benchmark_table(
-    comparisons: Sequence[Comparison], metric: str
+    comparisons: Sequence[Comparison],
 ) -> tuple[list[str], list[tuple[str, list[tuple[str, list[float]]]]]]:
-    """Returns the means of each benchmark by one metric.
+    """Returns the means of each benchmark by its group's first metric.
 
     Returns:
-        The retrievers, and for each group its benchmarks, their mean last, each with a value for
-        each retriever.
+        The retrievers, and for each group and its metric its benchmarks, their mean last, each with
+        a value for each retriever.
     """
-    header, *lines = _benchmark_lines(comparisons, metric)
+    header, *lines = _benchmark_lines(_by_first_metric(comparisons))
     groups: dict[str, list[tuple[str, list[float]]]] = {}
-    for group, name, *means in lines:
-        groups.setdefault(group, []).append((name, means))
-    return header[2:], list(groups.items())
+    for group, metric, name, means in _split(lines):
+        groups.setdefault(f"{group}, {metric}", []).append((name, means))
+    return header[3:], list(groups.items())
 
 
-def _benchmark_lines(comparisons: Sequence[Comparison], metric: str) -> list[list[Any]]:
+def _by_first_metric(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    metrics = first_metrics(comparisons)
+    return [found for found in comparisons if found.metric == metrics[found.group]]
+
+
+def _split(lines: Iterable[Sequence[Any]]) -> Iterable[tuple[str, str, str, list[float]]]:
+    return ((group, metric, name, means) for group, metric, name, *means in lines)
+
+
+def _benchmark_lines(comparisons: Sequence[Comparison]) -> list[list[Any]]:
     """Returns a header and a line for each benchmark; a group's mean stands below its own."""
-    chosen = [found for found in comparisons if found.metric == metric]
-    retrievers = list(dict.fromkeys(found.retriever for found in chosen))
-    lines: list[list[Any]] = [["group", "benchmark", *retrievers]]
-    for group in ordered_groups(found.group for found in chosen):
-        members = [found for found in chosen if found.group == group]
-        lines += [
-            [group, name, *(found.benchmarks[name] for found in members)]
-            for name in members[0].benchmarks
-        ]
-        lines.append([group, _MEAN, *(found.mean for found in members)])
+    retrievers = list(dict.fromkeys(found.retriever for found in comparisons))
+    lines: list[list[Any]] = [["group", "metric", "benchmark", *retrievers]]
+    for group in ordered_groups(found.group for found in comparisons):
+        for metric in dict.fromkeys(one.metric for one in comparisons if one.group == group):
+            members = [one for one in comparisons if (one.group, one.metric) == (group, metric)]
+            lines += [
+                [group, metric, name, *(found.benchmarks[name] for found in members)]
+                for name in members[0].benchmarks
+            ]
+            lines.append([group, metric, _MEAN, *(found.mean for found in members)])
     return lines
 
 

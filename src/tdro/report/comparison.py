@@ -19,6 +19,7 @@ from tdro.evaluation.comparison import (
     comparison_csv,
     comparison_markdown,
     comparison_rows,
+    first_metrics,
     table_csv,
     table_markdown,
 )
@@ -56,9 +57,19 @@ class Compared:
     costs: list[dict[str, Any]]
 
     @property
-    def metric(self) -> str:
-        """The metric that a reader is told first."""
-        return self.full[0].metric
+    def everything(self) -> list[Comparison]:
+        """All comparisons; the baseline is not set against itself trained with fewer steps."""
+        return [*self.full, *(one for one in self.budgets if one.retriever != one.baseline)]
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The metric that a reader is told first of each group."""
+        return first_metrics(self.full)
+
+    def led(self, group: str) -> list[Comparison]:
+        """Returns the comparisons of a group by its first metric."""
+        wanted = (group, self.metrics[group])
+        return [one for one in self.everything if (one.group, one.metric) == wanted]
 
 
 def read_comparison(directory: Path) -> Compared:
@@ -90,14 +101,13 @@ def write_comparison(directory: Path) -> tuple[Compared, Path]:
         InputError: The directory holds no comparison, or plotly or jinja2 is not installed.
     """
     found = read_comparison(directory)
-    everything = [*found.full, *_without_baseline(found.budgets)]
-    rows = comparison_rows(everything)
+    rows = comparison_rows(found.everything)
     header = ["retriever", *_COST_COLUMNS]
     costs = [[line[name] for name in header] for line in found.costs]
     text = "\n".join(
         [
             comparison_markdown(rows),
-            benchmark_markdown(everything, found.metric),
+            benchmark_markdown(found.everything),
             table_markdown(
                 [header, *([_short(cell) for cell in line] for line in costs)], texts=header[:1]
             ),
@@ -105,7 +115,7 @@ def write_comparison(directory: Path) -> tuple[Compared, Path]:
     )
     write_text(directory / "comparison.md", text)
     write_text(directory / "comparison.csv", comparison_csv(rows))
-    write_text(directory / "benchmarks.csv", benchmark_csv(everything, found.metric))
+    write_text(directory / "benchmarks.csv", benchmark_csv(found.everything))
     write_text(directory / "costs.csv", table_csv([header, *costs]))
     page = render_template("comparison.html.j2", _content(directory, found, rows))
     write_text(directory / REPORT_FILE, page)
@@ -116,7 +126,8 @@ def headline(found: Compared) -> list[str]:
     """Says in sentences what a reader wants to know first."""
     sentences = []
     for group in ordered_groups({one.group for one in found.full}):
-        members = [one for one in found.full if (one.group, one.metric) == (group, found.metric)]
+        metric = found.metrics[group]
+        members = [one for one in found.full if (one.group, one.metric) == (group, metric)]
         for verdict in ("above", "below"):
             named = [
                 f"“{one.retriever}” ({signed(one.difference)})"
@@ -125,10 +136,11 @@ def headline(found: Compared) -> list[str]:
             ]
             if named:
                 what = f"On {GROUPS.get(group, group)}, clearly {verdict} “{BASELINE}”"
-                sentences.append(f"{what} in {found.metric}: {', '.join(named)}.")
+                sentences.append(f"{what} in {metric}: {', '.join(named)}.")
         if all(one.verdict in ("unclear", "baseline") for one in members):
             sentences.append(
-                f"On {GROUPS.get(group, group)} no mixture differs clearly from “{BASELINE}”."
+                f"On {GROUPS.get(group, group)} no mixture differs clearly from “{BASELINE}” in "
+                f"{metric}."
             )
     if found.full[0].seeds == 1:
         sentences.append("One seed: this is said of these models, not of their mixtures.")
@@ -138,21 +150,22 @@ def headline(found: Compared) -> list[str]:
 def _content(directory: Path, found: Compared, rows: Sequence[Row]) -> dict[str, Any]:
     recipe = directory / RECIPE_FILE
     figures = _curves(found)
-    everything = [*found.full, *_without_baseline(found.budgets)]
-    header, groups = benchmark_table(everything, found.metric)
+    header, groups = benchmark_table(found.everything)
     return {
         "name": directory.resolve().name,
         "headline": headline(found),
         "warnings": read_warnings(directory),
         "baseline": BASELINE,
-        "metric": found.metric,
         "groups": [
             (group, GROUPS.get(group, ""), [row for row in rows if row["group"] == group])
             for group in ordered_groups({row["group"] for row in rows})
         ],
         "benchmarks": {"header": header, "groups": groups},
         "costs": found.costs,
-        "curves": [(f"curve-{group}", GROUPS.get(group, group)) for group in figures],
+        "curves": [
+            (f"curve-{group}", f"{GROUPS.get(group, group)}, {found.metrics[group]}")
+            for group in figures
+        ],
         "figures": {f"curve-{group}": figure for group, figure in figures.items()},
         "legend": [(name, *line_style(number)) for number, name in enumerate(_curve_names(found))],
         "recipe": recipe.read_text(encoding="utf-8") if recipe.is_file() else "",
@@ -172,11 +185,7 @@ def _curves(found: Compared) -> dict[str, dict[str, Any]]:
     costs = {line["retriever"]: line for line in found.costs}
     figures = {}
     for group in ordered_groups({one.group for one in found.full}):
-        members = {
-            one.retriever: one
-            for one in [*found.full, *_without_baseline(found.budgets)]
-            if (one.group, one.metric) == (group, found.metric)
-        }
+        members = {one.retriever: one for one in found.led(group)}
         lines = {}
         for name in _curve_names(found):
             points = sorted(
@@ -201,10 +210,6 @@ def _standard_error(one: Comparison) -> float:
 
 def _of(scores: pa.Table, retrievers: set[str]) -> pa.Table:
     return scores.filter(pc.is_in(scores["retriever"], pa.array(sorted(retrievers))))
-
-
-def _without_baseline(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    return [one for one in comparisons if one.retriever != one.baseline]
 
 
 def _mean_costs(costs: pa.Table) -> list[dict[str, Any]]:

@@ -129,8 +129,8 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
             # After each seed, so that a long comparison shows what it has.
             write = partial(_write, root, scores, costs, list(warnings))
             compared, page = processes.once(write)
-        rows = comparison_rows([*compared.full, *compared.budgets])
-        console.print(render_comparison(rows, compared.metric))
+        rows = comparison_rows(compared.everything)
+        console.print(render_comparison(rows, compared.metrics))
         for sentence in headline(compared):
             console.print(sentence, highlight=False, markup=False)
         place = f"Tables and page: {page.parent}"
