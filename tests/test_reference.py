@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from tdro.errors import InputError
 from tdro.plan import make_plan
 from tdro.reference import held_out_plan, load_losses, write_by_task
 from tdro.tasks.prepare import prepare_tasks
-from tdro.tasks.training import halves, hold_out
+from tdro.tasks.training import TrainingTask, halves, hold_out
 
 
 @given(seed=st.integers(0, 1000))
@@ -33,6 +34,20 @@ def test_a_task_of_one_row_cannot_be_halved(task_halves):
     lonely = replace(task_halves[0], rows=task_halves[0].rows[:1])
     with pytest.raises(InputError, match=r"'alpha' has 1 rows to train on .* reference.folds to 1"):
         halves(lonely, 0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=2, max_size=20), st.integers(0, 9))
+def test_rows_that_ask_the_same_are_in_one_half(alike, seed):
+    first = np.array([alike.index(one) for one in alike])
+    task = SimpleNamespace(name="t", first_alike=first)
+    one, other = halves(TrainingTask(task, np.arange(len(alike)), np.array([])), seed)
+    assert sorted([*one.rows, *other.rows]) == list(range(len(alike)))
+    assert len(one.rows)
+    assert len(other.rows)
+    if len(set(alike)) > 1:
+        assert not set(first[one.rows]) & set(first[other.rows])
+        largest = max(map(alike.count, alike))
+        assert abs(len(one.rows) - len(other.rows)) <= largest + 1
 
 
 def test_places_of_halves_share_out_the_plan(task_halves):

@@ -61,6 +61,11 @@ def test_something_is_always_kept_and_what_gains_more_is_not_left_out_before_wha
     assert [gains[task] for task in out] == sorted(gains[task] for task in out)
 
 
+def test_gains_of_other_tasks_do_not_count():
+    told = {task: {"gain": gain, "error": 0.0} for task, gain in (("a", 0.0), ("gone", 1.0))}
+    assert selected(Mixture({"a": 1.0}, {}, {"gains": told}), "helped").weights == {"a": 1.0}
+
+
 def test_where_training_gained_nothing_no_task_is_named():
     assert unhelped_tasks({"a": -0.2, "b": 0.1}, {"a": 0.0, "b": 0.0}) == []
     assert unhelped_tasks({}, {}) == []

@@ -57,6 +57,15 @@ def test_training_lowers_the_loss_and_leaves_a_model_and_its_shares(trained):
     assert record["tasks"] == ["alpha", "beta", "gamma", "tiny"]
 
 
+def test_tasks_in_another_order_are_dealt_the_same_batches(trained, training_tasks):
+    weights = {"alpha": 0.4, "beta": 0.35, "gamma": 0.25}
+    one, _ = trained(weights, "one")
+    training_tasks.reverse()
+    other, _ = trained(weights, "other")
+    models = [folder / "model" / "model.safetensors" for folder in (one, other)]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
 def test_the_model_card_names_the_tasks_and_shows_no_text(trained, training_tasks):
     folder, _ = trained({"alpha": 0.5, "beta": 0.5}, steps=2)
     card = (folder / "model" / "README.md").read_text()

@@ -42,7 +42,9 @@ def selected(mixture: Mixture, selection: str) -> Mixture:
     """
     if selection != HELPED:
         return mixture.top(selection.removeprefix("top-"))
-    out = set(unhelped_tasks(*gains_told(mixture)))
+    gains, errors = gains_told(mixture)
+    here = {task: gain for task, gain in gains.items() if task in mixture.weights}
+    out = set(unhelped_tasks(here, errors))
     kept = [task for task in mixture.weights if task not in out]
     return Mixture(
         dict.fromkeys(kept, 1 / len(kept)),

@@ -94,6 +94,8 @@ def train(
     """
     start = partial(_start, encoder, settings, seed)
     model = start()
+    # By name, so that tasks in another order are dealt the same batches.
+    tasks = sorted(tasks, key=lambda task: task.name)
     weights = mixture.aligned(task.name for task in tasks)
     turns = quota_sequence(weights, settings.steps, seed)
     batches = np.bincount(turns, minlength=len(tasks))

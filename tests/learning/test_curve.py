@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from tdro.learning.curve import curve_weights, gains_of
+from tdro.selection import unhelped_tasks
 
 slopes = st.lists(st.floats(-1, 1), min_size=1, max_size=12).map(np.array)
 
@@ -53,6 +54,21 @@ def test_shrinking_comes_closer_to_the_truth():
     noisy = [generator.normal(value, 0.8, 60) for value in truth]
     found = gains_of([np.zeros(60)] * 300, noisy)
     assert ((found.shrunk - truth) ** 2).mean() < 0.5 * ((found.gain - truth) ** 2).mean()
+
+
+@pytest.mark.parametrize("queries", [2, 3, 5, 10])
+def test_a_few_queries_that_agree_by_chance_are_no_evidence(queries):
+    generator = np.random.default_rng(queries)
+    left_out = 0
+    for _ in range(200):
+        # On every task one query in five gains.
+        sizes = [100, 100, 100, queries]
+        gained = [0.5 * (generator.random(size) < 0.2) for size in sizes]
+        found = gains_of([np.zeros(size) for size in sizes], gained)
+        names = [str(task) for task in range(4)]
+        gains, errors = (dict(zip(names, one, strict=True)) for one in (found.gain, found.error))
+        left_out += "3" in unhelped_tasks(gains, errors)
+    assert left_out <= 4
 
 
 def test_a_task_without_queries_gets_the_mean_gain():

@@ -7,6 +7,8 @@ import numpy as np
 
 from tdro.learning.losses import Floats
 
+_FEW_QUERIES = 30
+
 
 @dataclass(frozen=True, eq=False)
 class Gains:
@@ -15,7 +17,8 @@ class Gains:
     Attributes:
         gain: Mean difference of the scores of the longer and the shorter training; NaN for a task
             without queries.
-        error: Standard error of that mean; NaN where fewer than two queries tell it.
+        error: Standard error of that mean, for the queries alone: what another seed of the
+            trainings would change is not in it. NaN where fewer than two queries tell it.
         shrunk: The gains drawn towards their mean (see :func:`shrunk`).
     """
 
@@ -27,14 +30,25 @@ class Gains:
 def gains_of(shorter: Sequence[Floats], longer: Sequence[Floats]) -> Gains:
     """Measures what more training gained on each task.
 
+    A handful of queries may agree by chance, so that their own deviation says nothing: of a task
+    with few, the greater of its own and the tasks' pooled deviation counts.
+
     Args:
         shorter: Scores of the shorter training on each task's queries.
         longer: Scores of the longer training on the same queries.
     """
     differences = [above - below for above, below in zip(longer, shorter, strict=True)]
     gain = np.array([one.mean() if len(one) else np.nan for one in differences])
+    told = [one for one in differences if len(one) > 1]
+    freedom = sum(len(one) - 1 for one in told)
+    pooled = (sum(one.var(ddof=1) * (len(one) - 1) for one in told) / max(1, freedom)) ** 0.5
     error = np.array(
-        [one.std(ddof=1) / len(one) ** 0.5 if len(one) > 1 else np.nan for one in differences]
+        [
+            max(one.std(ddof=1), pooled if len(one) < _FEW_QUERIES else 0.0) / len(one) ** 0.5
+            if len(one) > 1
+            else np.nan
+            for one in differences
+        ]
     )
     return Gains(gain, error, shrunk(gain, error))
 

@@ -26,7 +26,9 @@ def complete_regression(context: Context, place: str) -> Path:
         context, "regression/development", regression.development, regression.passages
     )
     encoder = complete_encoder(context, recipe.proxy)
-    weights = random_mixtures(len(apart.names), regression.mixtures, regression.spread, recipe.seed)
+    drawn = random_mixtures(len(apart.names), regression.mixtures, regression.spread, recipe.seed)
+    # By name, so that tasks in another order get the same mixtures.
+    weights = drawn[:, np.argsort(np.argsort(apart.names))]
     models = [
         train_apart(
             context,
@@ -34,10 +36,10 @@ def complete_regression(context: Context, place: str) -> Path:
             f"training of random mixture {number}",
             f"regression/{number}",
             encoder,
-            Mixture(apart.weighed(drawn)),
+            Mixture(apart.weighed(mixture)),
             recipe.reference,
         )
-        for number, drawn in enumerate(weights, start=1)
+        for number, mixture in enumerate(weights, start=1)
     ]
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def hold_out(
 
 
 def halves(task: TrainingTask, seed: int) -> tuple[TrainingTask, TrainingTask]:
-    """Splits the rows to train on into two halves at random.
+    """Splits the rows to train on into two halves at random, rows that ask the same together.
 
     Raises:
         InputError: The task has fewer than two rows to train on.
@@ -73,7 +73,15 @@ def halves(task: TrainingTask, seed: int) -> tuple[TrainingTask, TrainingTask]:
             "set reference.folds to 1 or leave the task out."
         )
     order = np.random.default_rng(task_seed(seed, "folds", task.name)).permutation(task.rows)
+    _, firsts, group = np.unique(
+        task.task.first_alike[order], return_index=True, return_inverse=True
+    )
+    place = firsts[group]
+    order = order[np.argsort(place, kind="stable")]
+    cuts = np.flatnonzero(np.diff(np.sort(place))) + 1
     middle = len(order) // 2
+    if len(cuts):
+        middle = int(cuts[np.abs(cuts - middle).argmin()])
     return (
         replace(task, rows=np.sort(order[:middle])),
         replace(task, rows=np.sort(order[middle:])),
