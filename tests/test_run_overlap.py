@@ -29,7 +29,7 @@ def judge(tmp_path):
     return Judge(load_benchmark(tmp_path / "outside"), {"files": "1"})
 
 
-def warnings(tmp_path, tasks, judges, holdout=0):
+def warnings(tmp_path, tasks, judges, holdout=0, excluded=()):
     """Returns what is said of tasks in a run directory that may be there already."""
     for name, rows in tasks.items():
         (tmp_path / "data").mkdir(exist_ok=True)
@@ -37,7 +37,8 @@ def warnings(tmp_path, tasks, judges, holdout=0):
     prepared = prepare_tasks(tmp_path / "data", tmp_path / "prepared")
     console = Console(record=True, width=500, file=(tmp_path / "said.txt").open("w"))
     context = SimpleNamespace(
-        tasks=tuple(hold_out(task, holdout, 0) for task in prepared),
+        tasks=tuple(hold_out(task, holdout, 0) for task in prepared if task.name not in excluded),
+        excluded=tuple(hold_out(task, 5, 0) for task in prepared if task.name in excluded),
         identity={"tasks": {task.name: task.content for task in prepared}},
         directory=RunDirectory(tmp_path / "run", console),
     )
@@ -73,6 +74,17 @@ def test_a_task_inside_another_is_told_and_not_the_other_way_round(tmp_path):
 def test_tasks_apart_are_not_warned_of(tmp_path, judge):
     tasks = {"a": [row("one", "x")], "b": [row("two", "x")]}
     assert warnings(tmp_path, tasks, [judge])[1] == []
+
+
+def test_an_excluded_task_whose_held_out_rows_are_trained_on_is_told(tmp_path):
+    many = [row(f"query {number}", f"passage {number}") for number in range(25)]
+    tasks = {"held": many, "copy": many, "other": [row("one", "x")]}
+    _, told = warnings(tmp_path, tasks, [], excluded=["held"])
+    assert told == [
+        "The training rows of task 'copy' hold 5 of the 5 queries (100.0%) and 5 of the 5 relevant "
+        "passages (100.0%) that task 'held' is judged by, which is meant not to be trained on: "
+        "scores on it are too good; leave one of the tasks out of the recipe."
+    ]
 
 
 def test_rows_that_are_held_out_do_not_count(tmp_path, judge):

@@ -36,6 +36,7 @@ from tdro.tasks.task import Task, TaskSource
 
 DONE, STALE, MISSING, OPEN = "done", "stale", "to be done", "not known yet"
 _JUDGED = ("holdouts", "scores")
+_OF_HOLDOUTS = ("holdouts", "holdouts_unseen", "overlaps/excluded")
 _MIXTURE = "mixture"
 # What some layouts of benchmarks tell their instruction by.
 _READING = "reading the benchmarks"
@@ -129,13 +130,13 @@ class _Walk:
             planned = [
                 stage
                 for stage in planned
-                if stage.kind != "holdouts" or stage.place in self.directory.told
+                if stage.place not in _OF_HOLDOUTS or stage.place in self.directory.told
             ]
         return [self._told(stage) for stage in planned]
 
     def _overlaps(self, context: Context) -> None:
-        (tasks,) = overlap_stages(context, ())
-        self.directory.complete(tasks)
+        for stage in overlap_stages(context, ()):
+            self.directory.complete(stage)
         for stage in overlap_stages(context, self._outside if self.recipe.retrievers else ()):
             self.directory.complete(stage)
 

@@ -79,6 +79,8 @@ def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
     ]
     trained = [name for name in names if name not in recipe.exclude_tasks]
     found.append(Planned("overlaps", "overlaps of tasks", "overlaps/tasks"))
+    if recipe.holdout and len(names) > len(trained):
+        found.append(Planned("overlaps", "overlaps with excluded tasks", "overlaps/excluded"))
     if recipe.retrievers and recipe.benchmarks:
         found.append(Planned("overlaps", "overlaps with benchmarks", "overlaps/benchmarks"))
     if recipe.needs_learning:

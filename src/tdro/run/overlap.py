@@ -1,6 +1,7 @@
 """Whether the tasks of a run hold its benchmarks, or each other."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from tdro.cleaning.judged import judged
 from tdro.files import read_json, write_json
 from tdro.progress import Tick
-from tdro.run.context import Context
+from tdro.run.context import Context, contents
 from tdro.run.evaluation import Judge
 from tdro.stages import Stage
 from tdro.tasks.overlap import Keys, keys_of, overlaps, shared_counts
@@ -23,50 +24,81 @@ MOSTLY = 0.5
 """A task with more than this share of its queries in another is said to lie in it."""
 
 _MOST_WARNINGS = 10
-_AMONG_TASKS, _WITH_BENCHMARKS = "overlaps/tasks", "overlaps/benchmarks"
+_AMONG_TASKS, _WITH_EXCLUDED, _WITH_BENCHMARKS = (
+    f"overlaps/{what}" for what in ("tasks", "excluded", "benchmarks")
+)
 
 _Line = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Texts:
+    """What is judged by: its name, keys of its queries and of its relevant passages."""
+
+    name: str
+    queries: Keys
+    passages: Keys
+
+
 def warn_of_overlaps(context: Context, outside: Sequence[Judge]) -> None:
-    """Warns of benchmarks whose texts are trained on, and of tasks that lie in other tasks.
+    """Warns of what is judged on and trained on, and of tasks that lie in other tasks.
 
     Texts are compared for equality alone (see :func:`~tdro.tasks.duplicates.normalise`), which
-    costs little. Two stages of their own, on which no other depends.
+    costs little. Stages of their own, on which no other depends.
 
     Args:
         context: The recipe at work.
         outside: The benchmarks, without hold-outs of the tasks.
     """
+    sentences = {
+        _AMONG_TASKS: _of_task,
+        _WITH_EXCLUDED: _of_excluded,
+        _WITH_BENCHMARKS: _of_benchmark,
+    }
     for stage in overlap_stages(context, outside):
-        _warn(context, stage, _of_benchmark if stage.directory == _WITH_BENCHMARKS else _of_task)
+        _warn(context, stage, sentences[stage.directory])
 
 
 def overlap_stages(context: Context, outside: Sequence[Judge]) -> list[Stage]:
-    """Returns the stages that compare tasks with each other and, where there are any, benchmarks.
+    """Returns the stages that compare tasks with each other, with excluded ones and benchmarks.
 
     Args:
         context: The recipe at work.
         outside: The benchmarks, without hold-outs of the tasks.
     """
-    among_tasks = Stage(
-        "overlaps of tasks",
-        _AMONG_TASKS,
-        dict(context.identity),
-        lambda directory, tick: _kept(directory, _tasks_in_tasks(context.tasks, tick)),
-    )
-    if not outside:
-        return [among_tasks]
-    benchmarks = {item.benchmark.name: item.identity for item in outside}
-    with_benchmarks = Stage(
-        "overlaps with benchmarks",
-        _WITH_BENCHMARKS,
-        {**context.identity, "benchmarks": benchmarks},
-        lambda directory, tick: _kept(
-            directory, _benchmarks_in_tasks(context.tasks, outside, tick)
-        ),
-    )
-    return [among_tasks, with_benchmarks]
+    tasks, excluded = context.tasks, [item for item in context.excluded if len(item.held_out)]
+    stages = [
+        Stage(
+            "overlaps of tasks",
+            _AMONG_TASKS,
+            dict(context.identity),
+            lambda directory, tick: _kept(directory, _tasks_in_tasks(tasks, tick)),
+        )
+    ]
+    if excluded:
+        stages.append(
+            Stage(
+                "overlaps with excluded tasks",
+                _WITH_EXCLUDED,
+                {**context.identity, "excluded": contents(excluded)},
+                lambda directory, tick: _kept(
+                    directory, _texts_in_tasks(tasks, _held_out(excluded), tick)
+                ),
+            )
+        )
+    if outside:
+        identities = {item.benchmark.name: item.identity for item in outside}
+        stages.append(
+            Stage(
+                "overlaps with benchmarks",
+                _WITH_BENCHMARKS,
+                {**context.identity, "benchmarks": identities},
+                lambda directory, tick: _kept(
+                    directory, _texts_in_tasks(tasks, _judged(outside), tick)
+                ),
+            )
+        )
+    return stages
 
 
 def _kept(directory: Path, found: list[_Line]) -> dict[str, Any]:
@@ -95,27 +127,39 @@ def _tasks_in_tasks(tasks: Sequence[TrainingTask], tick: Tick) -> list[_Line]:
     ]
 
 
-def _benchmarks_in_tasks(
-    tasks: Sequence[TrainingTask], outside: Sequence[Judge], tick: Tick
-) -> list[_Line]:
+def _judged(outside: Sequence[Judge]) -> list[_Texts]:
+    """Returns the texts of benchmarks that count."""
     texts = [judged(item.benchmark) for item in outside]
-    held = [
-        (one.name, keys_of(text for _, text in one.queries), keys_of(t for _, t in one.passages))
+    return [
+        _Texts(
+            one.name, keys_of(text for _, text in one.queries), keys_of(t for _, t in one.passages)
+        )
         for one in texts
     ]
+
+
+def _held_out(excluded: Sequence[TrainingTask]) -> list[_Texts]:
+    """Returns what is asked of tasks that are not trained on."""
+    held = [replace(item, rows=item.held_out) for item in excluded]
+    return [_Texts(item.name, _queries(item), _positives(item)) for item in held]
+
+
+def _texts_in_tasks(
+    tasks: Sequence[TrainingTask], held: Sequence[_Texts], tick: Tick
+) -> list[_Line]:
     nothing = keys_of([])
     found: list[_Line] = []
     for done, item in enumerate(tasks, start=1):
         queries = _queries(item)
-        positives = _positives(item) if any(len(keys) for _, _, keys in held) else nothing
-        for name, asked, relevant in held:
+        positives = _positives(item) if any(len(one.passages) for one in held) else nothing
+        for one in held:
             line: _Line = {
                 "task": item.name,
-                "benchmark": name,
-                "queries": _shared(asked, queries),
-                "of_queries": len(asked),
-                "passages": _shared(relevant, positives),
-                "of_passages": len(relevant),
+                "benchmark": one.name,
+                "queries": _shared(one.queries, queries),
+                "of_queries": len(one.queries),
+                "passages": _shared(one.passages, positives),
+                "of_passages": len(one.passages),
             }
             if line["queries"] or line["passages"]:
                 found.append(line)
@@ -142,17 +186,27 @@ def _shared(keys: Keys, others: Keys) -> int:
 
 
 def _of_benchmark(line: _Line) -> str:
+    return (
+        f"{_shares(line)} of benchmark {line['benchmark']!r}: scores on it are too good; `tdro "
+        "tasks decontaminate` takes them out."
+    )
+
+
+def _of_excluded(line: _Line) -> str:
+    return (
+        f"{_shares(line)} that task {line['benchmark']!r} is judged by, which is meant not to be "
+        "trained on: scores on it are too good; leave one of the tasks out of the recipe."
+    )
+
+
+def _shares(line: _Line) -> str:
     parts = [
         f"{line[what]:,} of the {line[f'of_{what}']:,} {named} "
         f"({line[what] / line[f'of_{what}']:.1%})"
         for what, named in (("queries", "queries"), ("passages", "relevant passages"))
         if line[what]
     ]
-    return (
-        f"The training rows of task {line['task']!r} hold {' and '.join(parts)} of benchmark "
-        f"{line['benchmark']!r}: scores on it are too good; `tdro tasks decontaminate` takes them "
-        "out."
-    )
+    return f"The training rows of task {line['task']!r} hold {' and '.join(parts)}"
 
 
 def _of_task(line: _Line) -> str:
