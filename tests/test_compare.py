@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -303,7 +304,10 @@ def test_tables_agree_and_runs_can_be_scored_elsewhere(finished):
     assert (output / "seed-0/holdouts_unseen/gamma/qrels/test.tsv").is_file()
     assert "curve-holdout" in (output / "report.html").read_text()
     warnings = json.loads((output / "warnings.json").read_text())
-    assert len(set(warnings)) == len(warnings), "those of several seeds are told once"
+    told = [one.partition(": ")[2] for one in warnings]
+    assert len(set(told)) == len(told), "those of several seeds are told once"
+    assert all(re.match(r"Seeds? \d(, \d)*: ", one) for one in warnings)
+    assert any(one.startswith("tdro-pooled: ") for one in told)
 
 
 def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(recipe_file, finished):

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.files import file_name
-from tdro.learning.diagnosis import doubts_of_gains
 from tdro.learning.losses import Floats
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.run.context import Context
 from tdro.run.models import Training, complete_training
-from tdro.selection import HELPED, gains_told, selected
+from tdro.selection import HELPED, selected
 from tdro.settings import MEASURE_GAINS, TrainingSettings
 from tdro.stages import Stage
 from tdro.tasks.training import TrainingTask, hold_out
@@ -113,12 +112,6 @@ def development_set(context: Context, apart: Apart, model_at: Path) -> "Developm
         chunk_tokens=_CHUNK_TOKENS,
         precision=proxy.precision,
     )
-
-
-def warn_of_gains(context: Context, mixture_at: Path) -> None:
-    """Warns of tasks that further rows do not help, by a finished mixture."""
-    for warning in doubts_of_gains(*gains_told(Mixture.load(mixture_at / "last.json"))):
-        context.directory.warn(warning)
 
 
 def save_mixture(

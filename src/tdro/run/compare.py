@@ -1,7 +1,7 @@
 """``tdro compare``: a retriever for every mixture, budget and seed, at equal compute."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -119,15 +119,16 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
         processes.once(lambda: write_text(root / RECIPE_FILE, recipe.to_yaml()))
         scores: list[pa.Table] = []
         costs: list[dict[str, Any]] = []
-        warnings: dict[str, None] = {}
+        warnings: dict[str, list[int]] = {}
         for seed in recipe.compared_seeds:
             found, spent, told = _one_seed(recipe, entries, root, seed, console, processes)
             column = pa.array([seed] * len(found), pa.int64())
             scores.append(found.append_column("seed", column))
             costs += [{"seed": seed, **line} for line in spent]
-            warnings |= dict.fromkeys(told)
+            for warning in dict.fromkeys(told):
+                warnings.setdefault(warning, []).append(seed)
             # After each seed, so that a long comparison shows what it has.
-            write = partial(_write, root, scores, costs, list(warnings))
+            write = partial(_write, root, scores, costs, _with_seeds(warnings))
             compared, page = processes.once(write)
         rows = comparison_rows(compared.everything)
         console.print(render_comparison(rows, compared.metrics))
@@ -136,6 +137,13 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
         place = f"Tables and page: {page.parent}"
         console.print(place, highlight=False, soft_wrap=True, markup=False)
     return page
+
+
+def _with_seeds(warnings: Mapping[str, Sequence[int]]) -> list[str]:
+    return [
+        f"Seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {warning}"
+        for warning, seeds in warnings.items()
+    ]
 
 
 def _write(

@@ -1,6 +1,6 @@
 """What every stage of a run needs: the recipe, its directory and its prepared tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,13 @@ class Context:
 def mixture_label(context: Context, place: str) -> str:
     """Returns the name of a learned mixture for people; a comparison has several."""
     return "mixture" if place == "mixture" else f"mixture of {context.recipe.learning.method}"
+
+
+def warn_of_mixture(context: Context, place: str, warnings: Iterable[str]) -> None:
+    """Warns of a learned mixture, by its method's name where there are several."""
+    name = "" if place == "mixture" else f"{context.recipe.learning.method}: "
+    for warning in warnings:
+        context.directory.warn(f"{name}{warning}")
 
 
 def open_context(

@@ -16,7 +16,7 @@ from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
 from tdro.plan import Plan, make_plan
 from tdro.progress import Tick
-from tdro.run.context import Context, mixture_label
+from tdro.run.context import Context, mixture_label, warn_of_mixture
 from tdro.run.curve import complete_learning_curve
 from tdro.run.merging import complete_merge_search
 from tdro.run.models import complete_encoder, complete_folds, complete_reference
@@ -101,8 +101,8 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
     stage = Stage(mixture_label(context, place), place, inputs, learn, together=True)
     learned_at = context.directory.complete(stage)
     trajectory = pq.read_table(learned_at / TRAJECTORY_FILE)
-    for warning in diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE)).warnings:
-        context.directory.warn(warning)
+    found = diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE))
+    warn_of_mixture(context, place, found.warnings)
     return learned_at
 
 
