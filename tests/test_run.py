@@ -314,17 +314,6 @@ def test_what_cannot_be_judged_is_said_before_any_training(
     assert not (tmp_path / "run" / "reference").exists()
 
 
-def test_tasks_too_small_to_score_models_on_are_told_before_any_expert(recipe_file, tmp_path):
-    from tdro.errors import InputError
-
-    output = tmp_path / "run"
-    changes = ["learning={method: merge-search}", "max_rows=4", "retrievers=[learned]"]
-    with pytest.raises(InputError, match="No task has rows that can be set apart"):
-        run(recipe_file, output, changes)
-    assert not (output / "merging").exists()
-    assert not (output / "experts").exists()
-
-
 def test_a_mixture_file_and_ema_can_train_retrievers(recipe_file, finished, tmp_path):
     mixture = tmp_path / "mine.json"
     Mixture({"alpha": 0.9, "beta": 0.1}).save(mixture)

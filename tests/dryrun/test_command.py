@@ -2,9 +2,13 @@ import json
 import sys
 
 import pytest
+from rich.console import Console
 
 from tdro import cli
+from tdro.errors import InputError
 from tdro.mixture import Mixture
+from tdro.recipe_file import load_recipe
+from tdro.run.execute import execute
 
 
 @pytest.fixture
@@ -126,10 +130,14 @@ def test_tasks_too_small_for_rows_of_their_own_to_score_on_are_told(
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     tasks = [{"name": name, "path": f"{name}.jsonl"} for name in ("small", "least")]
     changes = {"learning": {"method": method}, "retrievers": ["learned"], "holdout": 0}
-    code, _, problems = dry_run(recipe(tasks=tasks[:1], **changes))
+    path, root = recipe(tasks=tasks[:1], **changes), tmp_path / "run"
+    code, _, problems = dry_run(path)
     assert code == 2
     assert len(problems) == 1
     assert "No task has rows that can be set apart" in problems[0]
+    with pytest.raises(InputError, match="No task has rows that can be set apart"):
+        execute(load_recipe(path), root, Console(quiet=True))
+    assert not list(root.glob("**/model"))
     assert dry_run(recipe(tasks=tasks, **changes))[0] == 0
     # A method in a loop scores no model.
     changes["learning"] = {"method": "tdro"}
