@@ -105,6 +105,36 @@ def test_the_response_to_random_mixtures_is_fitted_and_confirmed(task_folder, ti
     said = run("mixtures/curve.py", tmp_path / "work" / "confirmed", "--json", points)
     assert json.loads(points.read_text())["uniform"][0]["budget"] == 1
     assert "| `best-by-slope` | hold-outs | " in said
+    # One seed has no interval.
+    assert "nan" not in said
+
+
+def test_the_curve_of_one_group_is_drawn_by_the_metric_that_is_asked_for(tmp_path):
+    pytest.importorskip("matplotlib")
+    budgets = {"uniform": 1.0, "other": 1.0, "uniform@0.5": 0.5}
+    scores = [
+        {"retriever": name, "seed": 0, "group": "holdout", "benchmark": "a", "query": f"q{n}"}
+        | {"nDCG@10": budget * n / 9, "RR@10": budget * n / 10}
+        for name, budget in budgets.items()
+        for n in range(9)
+    ]
+    costs = [
+        {"retriever": name, "base_label": name.partition("@")[0], "budget": budget, "seed": 0}
+        | dict.fromkeys(("collections", "distinct_rows"), 1)
+        | {
+            f"{part}_{unit}": 8 * budget
+            for part in ("training", "learning")
+            for unit in ("rows", "tokens", "flops", "seconds")
+        }
+        for name, budget in budgets.items()
+    ]
+    for name, lines in (("scores", scores), ("costs", costs)):
+        pq.write_table(pa.Table.from_pylist(lines), tmp_path / f"{name}.parquet")
+    figure = tmp_path / "figure.svg"
+    said = run("mixtures/curve.py", tmp_path, "--metric", "RR@10", "--figure", figure)
+    assert "| `uniform` | hold-outs | 0.400 | " in said
+    assert "mean RR@10" in figure.read_text()
+    assert "mean nDCG@10" not in figure.read_text()
 
 
 def test_broken_collections_are_put_beside_sound_ones(tmp_path):

@@ -480,6 +480,14 @@ def test_uniform_is_always_compared(recipe_file):
     ]
 
 
+def test_a_budget_close_to_all_steps_keeps_a_name_of_its_own(recipe_file):
+    budgets = "compare.budgets=[0.99999999, 0.7, 0.25]"
+    recipe = load_recipe(recipe_file, ["compare.mixtures=[uniform]", budgets])
+    assert [entry.label for entry in entries_of(recipe)] == [
+        *("uniform", "uniform@0.99999999", "uniform@0.7", "uniform@0.25")
+    ]
+
+
 def test_a_run_takes_the_searched_mixture_too(recipe_file, tmp_path):
     changes = ["learning={method: merge-search}", "retrievers=[learned, temperature-0.5]"]
     recipe = load_recipe(recipe_file, changes)

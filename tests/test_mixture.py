@@ -126,6 +126,23 @@ def test_proportional_follows_the_rows():
     assert dict(Mixture.proportional({"a": 30, "b": 10}).weights) == {"a": 0.75, "b": 0.25}
 
 
+@pytest.mark.parametrize("temperature", [60.0, 1e6])
+def test_a_high_temperature_gives_all_to_the_largest_tasks(temperature):
+    mixture = Mixture.proportional({"a": 10**6, "b": 10**6, "c": 10}, temperature)
+    assert dict(mixture.weights) == pytest.approx({"a": 0.5, "b": 0.5, "c": 0.0})
+
+
+@given(
+    sizes=st.lists(st.integers(1, 10**7), min_size=1, max_size=6), temperature=st.floats(0.0, 4.0)
+)
+def test_weights_are_in_proportion_to_the_powers_of_the_rows(sizes, temperature):
+    tasks = {f"t{place}": rows for place, rows in enumerate(sizes)}
+    powers = {task: rows**temperature for task, rows in tasks.items()}
+    found = Mixture.proportional(tasks, temperature).weights
+    total = sum(powers.values())
+    assert found == pytest.approx({task: power / total for task, power in powers.items()})
+
+
 def test_a_mixture_cannot_be_changed():
     mixture = Mixture.uniform(["a"])
     with pytest.raises(TypeError):

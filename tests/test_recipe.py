@@ -126,6 +126,32 @@ def test_a_mistake_is_one_sentence_with_key_value_and_remedy(recipe, changes, wo
         assert word in sentence, sentence
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "named"),
+    [
+        ("tdro/top-0.7", "tdro/top-.70", "tdro/top-0.7"),
+        ("tdro/top-1.0", {"method": "tdro", "top": 1}, "tdro/top-1"),
+        ("temperature-.50", {"temperature": 0.5}, "temperature-0.5"),
+        ("temperature-10", "temperature-10.0", "temperature-10"),
+        ("temperature-2.0/top-.5", "temperature-2/top-0.50", "temperature-2/top-0.5"),
+    ],
+)
+def test_a_number_of_a_mixture_has_one_spelling(recipe, one, other, named):
+    found = load_recipe(recipe(compare={"mixtures": ["uniform", one]}))
+    assert found.compare.mixtures == ("uniform", named)
+    assert load_recipe(recipe(compare={"mixtures": [other]})).compare == found.compare
+    with pytest.raises(InputError, match=f"'{named}' is named twice"):
+        load_recipe(recipe(compare={"mixtures": [one, other]}))
+
+
+def test_a_number_of_a_retriever_has_one_spelling(recipe):
+    written = ["top-.70", "temperature-1.0", "helped"]
+    found = load_recipe(recipe(retrievers=written, learning={"method": "learning-curve"}))
+    assert found.retrievers == ("top-0.7", "temperature-1", "helped")
+    with pytest.raises(InputError, match=r"two retrievers are called 'top-0\.7'"):
+        load_recipe(recipe(retrievers=["top-0.7", "top-.7"]))
+
+
 def test_a_mixture_file_is_called_by_its_stem(recipe, tmp_path):
     for place in ("one", "other"):
         extending(tmp_path / place, "last.json", "{}")

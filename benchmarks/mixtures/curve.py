@@ -7,27 +7,26 @@ difference to it. With `--without BENCHMARK ...` means are those of the other be
 """
 
 import argparse
-import csv
 import json
 from pathlib import Path
 
-from table import GROUPS, lines_of, without
+from table import GROUPS, cell, lines_of, read
 
 from tdro.errors import require
+from tdro.report.comparison import Compared
 
 BASELINE = "uniform"
 LEAST_SEEDS = 3
 
 
-def points(folder: Path, metric: str) -> dict[str, list[dict]]:
+def points(compared: Compared, metric: str) -> dict[str, list[dict]]:
     """Returns the lines of each mixture, from the largest budget to the smallest."""
-    with (folder / "costs.csv").open() as file:
-        costs = {row["retriever"]: row for row in csv.DictReader(file)}
+    rows = {line["retriever"]: line["training_rows"] for line in compared.costs}
     found: dict[str, list[dict]] = {}
-    for line in lines_of(folder, metric):
+    for line in lines_of(compared, metric):
         base, _, budget = line["mixture"].partition("@")
-        rows = float(costs[line["mixture"]]["training_rows"])
-        found.setdefault(base, []).append({**line, "budget": float(budget or 1), "rows": rows})
+        more = {"budget": float(budget or 1), "rows": rows[line["mixture"]]}
+        found.setdefault(base, []).append({**line, **more})
     return {name: sorted(lines, key=lambda line: -line["budget"]) for name, lines in found.items()}
 
 
@@ -41,24 +40,20 @@ def markdown(found: dict[str, list[dict]]) -> str:
         for group, told in GROUPS.items():
             if group in lines[0]:
                 cells = [
-                    _cell(by_budget[budget][group]) if budget in by_budget else "-"
+                    cell(by_budget[budget][group]) if budget in by_budget else "-"
                     for budget in budgets
                 ]
                 written.append([f"`{name}`", told, *cells])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in written)
 
 
-def _cell(found: dict) -> str:
-    if found["verdict"] == "baseline":
-        return f"{found['mean']:.3f}"
-    return f"{found['difference']:+.3f} ({found['seeds_low']:+.3f} {found['seeds_high']:+.3f})"
-
-
-def draw(found: dict[str, list[dict]], path: Path) -> None:
+def draw(found: dict[str, list[dict]], metric: str, path: Path) -> None:
     """Draws a panel a group, a line a mixture."""
     pyplot = require("matplotlib.pyplot", "bench")
     groups = [group for group in GROUPS if group in found[BASELINE][0]]
-    figure, panels = pyplot.subplots(1, len(groups), figsize=(3.8 * len(groups), 3.4), sharex=True)
+    size = (3.8 * len(groups), 3.4)
+    figure, grid = pyplot.subplots(1, len(groups), figsize=size, sharex=True, squeeze=False)
+    panels = grid[0]
     for panel, group in zip(panels, groups, strict=True):
         full = found[BASELINE][0][group]["mean"]
         panel.axhline(full, color="grey", linestyle=":", linewidth=1)
@@ -72,7 +67,7 @@ def draw(found: dict[str, list[dict]], path: Path) -> None:
         panel.tick_params(labelsize=8)
     panels[0].legend(fontsize=7)
     figure.supxlabel("rows trained on", fontsize=9)
-    figure.supylabel("mean nDCG@10", fontsize=9)
+    figure.supylabel(f"mean {metric}", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed ids, the same figures give the same file.
@@ -96,11 +91,10 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    with without(arguments.folder, arguments.without) as folder:
-        found = points(folder, arguments.metric)
+    found = points(read(arguments.folder, arguments.without), arguments.metric)
     print(markdown(found))
     if arguments.figure:
-        draw(found, arguments.figure)
+        draw(found, arguments.metric, arguments.figure)
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1))
 

@@ -2,11 +2,12 @@
 
 import difflib
 import re
+from decimal import Decimal
 from typing import Any
 
 from pydantic import field_validator
 
-from tdro.selection import HELPED, split_selection
+from tdro.selection import HELPED, is_selection, split_selection
 from tdro.settings import LEARNERS, MEASURE_GAINS, Settings
 
 _TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
@@ -15,6 +16,22 @@ _TEMPERATURE = re.compile(r"temperature-(\d+(\.\d+)?|\.\d+)")
 def is_temperature(name: str) -> bool:
     """Tells whether a name asks for weights by a power of the tasks' sizes."""
     return bool(_TEMPERATURE.fullmatch(name))
+
+
+def one_spelling(name: str) -> str:
+    """Writes the number of a name in the one way: ``tdro/top-.70`` becomes ``tdro/top-0.7``."""
+    base, selection = split_selection(name)
+    if is_temperature(base) or is_selection(base):
+        base = _plain(base)
+    return f"{base}/{_plain(selection)}" if selection else base
+
+
+def _plain(name: str) -> str:
+    kind, dash, number = name.partition("-")
+    if not dash:
+        return name
+    digits = format(Decimal(number), "f")
+    return f"{kind}-{digits.rstrip('0').rstrip('.') if '.' in digits else digits}"
 
 
 class CompareSettings(Settings):
@@ -59,7 +76,8 @@ class CompareSettings(Settings):
 
     @field_validator("mixtures")
     @classmethod
-    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _known(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(map(one_spelling, given))
         named = ("uniform", "uniform-longer", "proportional", "soup", *LEARNERS)
         for name in names:
             base, selection = split_selection(name)

@@ -73,7 +73,12 @@ class Mixture:
             sizes: Rows of each task.
             temperature: The power: 1 is proportional, 0 uniform, 0.5 in between.
         """
-        powers = {task: rows**temperature if rows else 0.0 for task, rows in sizes.items()}
+        # Beyond proportional, in shares of the largest task: the power of a size can overflow. Up
+        # to proportional nothing is scaled, so that finished stages keep their weights to the bit.
+        unit = max(sizes.values(), default=0) if temperature > 1 else 1
+        powers = {
+            task: (rows / unit) ** temperature if rows else 0.0 for task, rows in sizes.items()
+        }
         total = math.fsum(powers.values())
         if total <= 0:
             raise InputError("A proportional mixture needs tasks with rows.")

@@ -16,6 +16,7 @@ from pydantic import (
 from tdro.compare_settings import (
     CompareSettings,
     is_temperature,
+    one_spelling,
 )
 from tdro.errors import InputError
 from tdro.evaluation.scores import METRICS
@@ -132,7 +133,8 @@ class Recipe(Settings):
 
     @field_validator("retrievers")
     @classmethod
-    def _known_retrievers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _known_retrievers(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(map(one_spelling, given))
         for name in names:
             if name in _NAMED or is_selection(name) or is_temperature(name):
                 continue

@@ -25,7 +25,8 @@ from tdro.tasks.training import TrainingTask
 
 LOSSES_FILE = "losses.parquet"
 HELD_OUT_ROWS = 32
-_WINDOW = 512
+# Rows that the reference scores together.
+WINDOW = 512
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,8 @@ def score_plan(
         share.model.eval()
         within = np.lexsort((plan.row_of[share.places], plan.task_of[share.places]))
         order = share.places[within]
-        for start in range(0, len(order), _WINDOW):
-            places = order[start : start + _WINDOW]
+        for start in range(0, len(order), WINDOW):
+            places = order[start : start + WINDOW]
             done += len(places)
             mine = turn % processes.count == processes.rank
             turn += 1

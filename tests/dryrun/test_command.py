@@ -2,9 +2,13 @@ import json
 import sys
 
 import pytest
+from rich.console import Console
 
 from tdro import cli
+from tdro.errors import InputError
 from tdro.mixture import Mixture
+from tdro.recipe_file import load_recipe
+from tdro.run.execute import execute
 
 
 @pytest.fixture
@@ -98,6 +102,46 @@ def test_what_would_stop_a_run_later_is_told_now(
     code, _, problems = dry_run(recipe(**changes), "--devices", devices)
     assert code == 2
     assert any(words in problem for problem in problems), problems
+
+
+def test_a_task_with_fewer_rows_than_devices_is_told_once(dry_run, recipe):
+    _, _, problems = dry_run(recipe(), "--devices", "8")
+    assert len(problems) == 1
+    assert "Task 'tiny' has 6 rows to train on, fewer than the 8 devices" in problems[0]
+
+
+def test_rows_that_share_their_positives_are_told_to_fill_no_batch(dry_run, recipe, tmp_path):
+    rows = [{"query": f"q{n}", "pos": [f"p{n % 3}"], "neg": ["other"]} for n in range(40)]
+    (tmp_path / "few.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    path = recipe(tasks=[{"name": "few", "path": "few.jsonl"}])
+    code, _, problems = dry_run(path, "--devices", "4")
+    assert code == 2
+    assert len(problems) == 1
+    assert "Task 'few' fills batches of 3 rows at most" in problems[0]
+    assert dry_run(path, "--devices", "2")[0] == 0
+
+
+@pytest.mark.parametrize("method", ["merge-search", "learning-curve", "regression"])
+def test_tasks_too_small_for_rows_of_their_own_to_score_on_are_told(
+    dry_run, recipe, tmp_path, method
+):
+    for name, rows in (("small", 4), ("least", 5)):
+        lines = [{"query": f"q{n}", "pos": [f"p{n}"], "neg": ["no"]} for n in range(rows)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    tasks = [{"name": name, "path": f"{name}.jsonl"} for name in ("small", "least")]
+    changes = {"learning": {"method": method}, "retrievers": ["learned"], "holdout": 0}
+    path, root = recipe(tasks=tasks[:1], **changes), tmp_path / "run"
+    code, _, problems = dry_run(path)
+    assert code == 2
+    assert len(problems) == 1
+    assert "No task has rows that can be set apart" in problems[0]
+    with pytest.raises(InputError, match="No task has rows that can be set apart"):
+        execute(load_recipe(path), root, Console(quiet=True))
+    assert not list(root.glob("**/model"))
+    assert dry_run(recipe(tasks=tasks, **changes))[0] == 0
+    # A method in a loop scores no model.
+    changes["learning"] = {"method": "tdro"}
+    assert dry_run(recipe(tasks=tasks[:1], **changes))[0] == 0
 
 
 @pytest.mark.slow

@@ -124,3 +124,25 @@ def test_rows_and_tokens_are_those_of_a_run_within_a_fifth(recipe, tmp_path, nam
             assert one.tokens == pytest.approx(facts["tokens"], rel=0.2), place
             checked += 1
     assert checked >= 5
+
+
+def test_confirming_runs_of_mixtures_that_the_search_has_not_are_left_out(recipe, tmp_path):
+    merging = {**MERGING, "confirm": 6}
+    path = recipe(learning={"method": "merge-search"}, merging=merging, retrievers=[])
+    root = tmp_path / "run"
+    assert states(path, root)["confirming run 6"].state == MISSING
+    execute(load_recipe(path), root, Console(quiet=True))
+    after = states(path, root)
+    # Four mixtures were scored, the uniform one among them.
+    assert "confirming run 4" not in after
+    assert {told.state for told in after.values()} == {DONE}
+    shutil.rmtree(root / "confirmed" / "1")
+    assert states(path, root)["confirming run 1"].state == MISSING
+
+
+def test_of_one_task_two_mixtures_are_confirmed(recipe):
+    path = recipe(learning={"method": "merge-search"}, merging=MERGING | {"confirm": 3})
+    planned = [stage.label for stage in outline(load_recipe(path), ["alpha"])]
+    assert [label for label in planned if label.startswith("confirming")] == [
+        *("confirming run of uniform", "confirming run 1")
+    ]

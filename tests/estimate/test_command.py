@@ -218,3 +218,13 @@ def test_a_task_prepared_for_another_recipe_is_not_counted(recipe, tmp_path):
     assert prepared_at(load_recipe(path), root, other) is None
     gone = replace(sources["alpha"], path=tmp_path / "gone.jsonl")
     assert prepared_at(load_recipe(path), root, gone) is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [("learned", True), ("top-0.7", True), ("helped", True), ("proportional", False)],
+)
+def test_a_mixture_that_is_not_learned_yet_is_told_to_count_as_uniform(recipe, asked, told):
+    path = recipe(learning={"method": "learning-curve"}, retrievers=["uniform", asked])
+    notes = estimate(load_recipe(path), Device()).notes
+    assert any("not learned yet counts as uniform" in note for note in notes) == told

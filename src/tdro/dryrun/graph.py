@@ -23,7 +23,7 @@ from tdro.run.evaluation import (
 )
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
-from tdro.run.outline import Planned, outline
+from tdro.run.outline import CONFIRMED, Planned, outline
 from tdro.run.overlap import overlap_stages
 from tdro.stages import (
     INPUTS_FILE,
@@ -126,13 +126,18 @@ class _Walk:
                 complete_holdouts(context)
             for entry in self.recipe.retrievers:
                 self._train_and_judge(context, entry)
-            # Tasks that are too small for a hold-out have none.
-            planned = [
-                stage
-                for stage in planned
-                if stage.place not in _OF_HOLDOUTS or stage.place in self.directory.told
-            ]
+            planned = [stage for stage in planned if not self._needless(stage)]
         return [self._told(stage) for stage in planned]
+
+    def _needless(self, stage: Planned) -> bool:
+        """Tells whether the run turned out to go without a stage that was planned."""
+        told = self.directory.told
+        if stage.place in told:
+            return False
+        # Tasks that are too small for a hold-out have none, and once the mixture was reached all
+        # mixtures that differ are known.
+        confirming = stage.place.startswith(f"{CONFIRMED}/")
+        return stage.place in _OF_HOLDOUTS or (confirming and _MIXTURE in told)
 
     def _overlaps(self, context: Context) -> None:
         for stage in overlap_stages(context, ()):

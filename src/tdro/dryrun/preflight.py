@@ -19,13 +19,14 @@ from tdro.evaluation.loaders.source import Glimpse
 from tdro.evaluation.scores import check_metrics
 from tdro.pretrained import pretrained_config, pretrained_tokenizer
 from tdro.recipe import BenchmarkEntry, Recipe
+from tdro.run.apart import NOTHING_APART
 from tdro.run.evaluation import outside_sources
 from tdro.run.execute import wrong_trackers
 from tdro.run.mixture import check_mixture_files
 from tdro.run.outline import outline
 from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
 from tdro.tasks.task import TaskSource
-from tdro.tasks.training import LARGEST_HOLDOUT
+from tdro.tasks.training import held_out_rows
 
 # What the stages of a run import, and the extra that brings it.
 _NEEDED = ("bm25s", "ir_measures", "jinja2", "plotly", "scipy")
@@ -75,7 +76,7 @@ def preflight(
     for settings in dict.fromkeys((recipe.model, recipe.proxy)):
         _model(settings, found)
     names = _tasks(recipe, prepared, found)
-    _sizes(recipe, devices, found)
+    _sizes(recipe, names, devices, found)
     _mixtures(recipe, names, found)
     _benchmarks(recipe, names, found)
     return found
@@ -156,9 +157,9 @@ def _task(recipe: Recipe, source: TaskSource, prepared: Path | None, found: Find
         )
 
 
-def _sizes(recipe: Recipe, devices: int, found: Findings) -> None:
+def _sizes(recipe: Recipe, names: Sequence[str], devices: int, found: Findings) -> None:
     tasks = {
-        one.name: one.rows - min(recipe.holdout, int(LARGEST_HOLDOUT * one.rows))
+        one.name: one.rows - held_out_rows(recipe.holdout, one.rows)
         for one in found.glances
         if one.name not in recipe.exclude_tasks
     }
@@ -176,12 +177,13 @@ def _sizes(recipe: Recipe, devices: int, found: Findings) -> None:
                 f"than {section}.batch_size, {settings.batch_size}: batches of such a task are "
                 "shorter, and hold its rows again and again."
             )
-        found.problems += [
-            f"Task {name!r} has {rows} rows to train on, fewer than the {devices} devices: use "
-            "fewer devices or leave the task out."
-            for name, rows in tasks.items()
-            if rows < devices
-        ]
+    _shares(tasks, devices, found)
+    trained = set(names) - set(recipe.exclude_tasks)
+    # Of one that cannot be looked at, rows may be set apart.
+    if "development" in kinds and tasks and trained == set(tasks):
+        asked = getattr(recipe, recipe.learning.section).development
+        if not any(held_out_rows(asked, rows) for rows in tasks.values()):
+            found.problems.append(NOTHING_APART)
     if "learning" in kinds:
         _learning(recipe.learning, tasks, devices, found)
     if recipe.reference.folds == 2 and "learning" in kinds:
@@ -191,6 +193,24 @@ def _sizes(recipe: Recipe, devices: int, found: Findings) -> None:
             for name, rows in tasks.items()
             if rows < 2
         ]
+
+
+def _shares(tasks: dict[str, int], devices: int, found: Findings) -> None:
+    """Tells of tasks whose batches are too short to be shared out over all devices."""
+    distinct = {one.name: one.answers for one in found.glances if one.exact}
+    for name, rows in tasks.items():
+        # A passage is the positive of one row of a batch only.
+        filled = min(rows, distinct.get(name, rows))
+        if rows < devices:
+            said = f"has {rows} rows to train on"
+        elif filled < devices:
+            said = f"fills batches of {filled} rows at most, its rows sharing their positives"
+        else:
+            continue
+        found.problems.append(
+            f"Task {name!r} {said}, fewer than the {devices} devices: use fewer devices or leave "
+            "the task out."
+        )
 
 
 def _trainings(recipe: Recipe) -> Iterator[tuple[str, TrainingSettings]]:
@@ -246,8 +266,7 @@ def _benchmarks(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
     if not recipe.retrievers:
         return
     found.trying(partial(check_metrics, recipe.metrics))
-    named = [one.name for one in found.glances if int(LARGEST_HOLDOUT * one.rows)]
-    named = named if recipe.holdout else []
+    named = [one.name for one in found.glances if held_out_rows(recipe.holdout, one.rows)]
 
     def look(entry: BenchmarkEntry) -> None:
         for source in outside_sources(entry):

@@ -13,9 +13,9 @@ from tdro.estimate.render import Device, as_json, render
 from tdro.estimate.rows import glance_at, glance_at_benchmarks
 from tdro.estimate.stages import Estimator, StageEstimate
 from tdro.files import MANIFEST_FILE, write_json
-from tdro.recipe import Recipe
+from tdro.recipe import Recipe, asks_for_learned
 from tdro.run.context import preparation
-from tdro.run.outline import Planned, outline
+from tdro.run.outline import outline
 from tdro.settings import EncoderSettings
 from tdro.stages import fingerprint_of
 from tdro.tasks.task import TaskSource
@@ -175,7 +175,8 @@ def _notes(drawn: Drawn, stages: Sequence[StageEstimate]) -> list[str]:
             f"Scores on {', '.join(drawn.unseen)} are left out: their documents are not counted "
             "before they are read."
         )
-    if any(_asks_for_learned(one.stage) for one in stages):
+    trained = [one.stage for one in stages if one.stage.kind == "training"]
+    if any(asks_for_learned([stage.mixture]) for stage in trained):
         notes.append(
             "A mixture that is not learned yet counts as uniform over all tasks, whatever it will "
             "be; texts of other tasks may be longer or shorter."
@@ -194,10 +195,4 @@ def _precision(settings: EncoderSettings, drawn: Drawn) -> str:
     return (
         f"precision: auto is {found} on this machine; to plan for another one, add "
         "--set model.precision=bf16 (or fp32)."
-    )
-
-
-def _asks_for_learned(stage: Planned) -> bool:
-    return stage.kind == "training" and (
-        stage.mixture in ("learned", "last", "mean", "ema") or stage.mixture.startswith("top-")
     )

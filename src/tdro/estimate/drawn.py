@@ -17,7 +17,7 @@ from tdro.recipe import Recipe
 from tdro.run.evaluation import outside_sources
 from tdro.run.outline import Planned
 from tdro.settings import EncoderSettings
-from tdro.tasks.training import LARGEST_HOLDOUT
+from tdro.tasks.training import held_out_rows
 
 
 class Drawn:
@@ -72,7 +72,7 @@ class Drawn:
     def rows(self, name: str) -> int:
         """Returns how many rows of a task may be trained on."""
         there = self.glances[name].rows
-        return there - _apart(self._recipe.holdout, there)
+        return there - held_out_rows(self._recipe.holdout, there)
 
     def tasks(self, settings: EncoderSettings, stage: Planned) -> list[SizedTask]:
         """Returns the tasks that a stage draws from."""
@@ -80,7 +80,7 @@ class Drawn:
         found = []
         for name in self._trained:
             glance, rows = self.glances[name], self.rows(name)
-            rows = max(1, round((rows - _apart(apart, rows)) * stage.share))
+            rows = max(1, round((rows - held_out_rows(apart, rows)) * stage.share))
             found.append(
                 SizedTask(
                     name, rows, glance.passages, glance.negatives, self._measured(settings, name)
@@ -108,7 +108,9 @@ class Drawn:
 
     def held_out(self, tasks: Sequence[SizedTask]) -> list[SizedTask]:
         """Returns the rows of tasks that are held out, as tasks of their own."""
-        counts = [_apart(self._recipe.holdout, self.glances[task.name].rows) for task in tasks]
+        counts = [
+            held_out_rows(self._recipe.holdout, self.glances[task.name].rows) for task in tasks
+        ]
         pairs = zip(tasks, counts, strict=True)
         return [replace(task, rows=count) for task, count in pairs if count]
 
@@ -117,7 +119,7 @@ class Drawn:
         rows, passages = self._development
         total, texts = Volume(), 0
         for name in self._trained:
-            queries = _apart(rows, self.rows(name))
+            queries = held_out_rows(rows, self.rows(name))
             documents = min(passages, self.glances[name].passages)
             total += self._encoded(self._measured(settings, name), queries, documents)
             texts += queries + documents
@@ -128,7 +130,7 @@ class Drawn:
         recipe = self._recipe
         total, most, longest = Volume(), 0, 1
         for name, glance in self.glances.items():
-            queries = _apart(recipe.holdout, glance.rows)
+            queries = held_out_rows(recipe.holdout, glance.rows)
             if not queries:
                 continue
             lengths = self._measured(settings, name)
@@ -164,7 +166,3 @@ class Drawn:
         tokens = queries * float(asked.mean()) + documents * float(found.mean())
         squares = queries * float((asked**2).mean()) + documents * float((found**2).mean())
         return Volume(queries + documents, tokens, tokens, squares)
-
-
-def _apart(asked: int, rows: int) -> int:
-    return min(asked, int(LARGEST_HOLDOUT * rows))

@@ -37,6 +37,7 @@ class TaskGlance:
         size: Bytes of its file.
         rows: Rows that can be used.
         passages: Distinct passages.
+        answers: Distinct positives of the part that was read.
         exact: Whether rows and passages were counted to the end.
         negatives: Negatives of a row, on average, those mined among them.
         without_negatives: Whether some rows of the file bring none.
@@ -51,6 +52,7 @@ class TaskGlance:
     size: int
     rows: int
     passages: int
+    answers: int
     exact: bool
     negatives: float
     without_negatives: bool
@@ -105,6 +107,7 @@ def _of_prepared(source: TaskSource, task: Task) -> TaskGlance:
         size=_size(source),
         rows=len(task),
         passages=len(task.passages),
+        answers=len(np.unique(task.positives.take(np.arange(len(task)))[1])),
         exact=True,
         negatives=float(np.mean([len(one) for one in lists])),
         without_negatives=False,
@@ -122,6 +125,7 @@ def _in_order(task: Task, numbers: Sequence[int]) -> list[str]:
 def _of_files(source: TaskSource, path: Path) -> TaskGlance:
     rows: dict[str, Row] = {}
     passages: set[str] = set()
+    answers: set[str] = set()
     stream = read_rows(source)
     head, dropped = list(islice(stream, _HEAD)), 0
     for _, _, row in head:
@@ -130,6 +134,7 @@ def _of_files(source: TaskSource, path: Path) -> TaskGlance:
             continue
         rows.setdefault(row.query, row)
         passages.update(row.positives, row.negatives)
+        answers.update(row.positives)
     if not rows:
         raise InputError(
             f"None of the first {len(head)} rows of {path} can be used: "
@@ -152,6 +157,7 @@ def _of_files(source: TaskSource, path: Path) -> TaskGlance:
         size=_size(source),
         rows=round(len(rows) / share),
         passages=round(len(passages) / share),
+        answers=len(answers),
         exact=rest is None,
         negatives=min(float(np.mean(given)), len(passages) / share - 1),
         without_negatives=any(not row.negatives for row in kept),

@@ -10,14 +10,13 @@ from tdro.encoder import pass_cuts
 from tdro.estimate.lengths import Ints, Lengths, longest_of
 from tdro.estimate.memory import Batch, Chunk
 from tdro.estimate.rehearsal import Texts
+from tdro.reference import WINDOW
 from tdro.row_loss import FORWARDS_PER_CHUNK, row_chunks
 from tdro.settings import LearningSettings, TrainingSettings
 from tdro.similarity import ScoredTexts
 
 # Steps of learning that are drawn to see how they are cut.
 _DRAWN_STEPS = 4
-# Rows that the reference scores together.
-_WINDOW = 512
 
 
 @dataclass(frozen=True)
@@ -270,7 +269,7 @@ def window_volume(
     for task in tasks:
         # Planned rows lie side by side by their number, so those of one row are in one window.
         repeats = max(1.0, planned / task.rows)
-        scored = max(1, round(min(planned * share, _WINDOW)))
+        scored = max(1, round(min(planned * share, WINDOW)))
         rows = np.sort(np.resize(np.arange(max(1, round(scored / repeats))), scored))
         drawn = _drawn(task, rows, settings.negatives, generator)
         passes = _passes(drawn, np.arange(scored), settings.chunk_tokens, static)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tdro.errors import InputError
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.files import file_name
@@ -22,6 +23,11 @@ from tdro.tasks.training import TrainingTask, hold_out
 if TYPE_CHECKING:
     from tdro.evaluation.development import DevelopmentSet
 
+NOTHING_APART = (
+    "No task has rows that can be set apart to score models on, a fifth of its rows at most: add "
+    "rows until a task has five to train on, or use a method that learns in a loop, such as "
+    "learning.method: tdro."
+)
 _CHUNK_TOKENS = 4096
 
 
@@ -57,11 +63,16 @@ def set_apart(context: Context, place: str, rows: int, passages: int) -> Apart:
         place: Folder of the benchmarks in the run directory.
         rows: Rows of a task; at most a fifth.
         passages: Passages of a benchmark, at least the judged ones.
+
+    Raises:
+        InputError: Every task is too small for a row to be set apart.
     """
     recipe = context.recipe
     split = [
         hold_out(item.task, rows, recipe.seed, "development", item.rows) for item in context.tasks
     ]
+    if not any(len(item.held_out) for item in split):
+        raise InputError(NOTHING_APART)
 
     def work(directory: Path, tick: Tick) -> dict[str, Any]:
         held = [item for item in split if len(item.held_out)]

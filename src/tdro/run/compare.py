@@ -72,7 +72,7 @@ class Entry:
         """Name of the retriever."""
         base = Path(self.base).stem if self.base.endswith(".json") else self.base
         selection = f"/{self.selection}" if self.selection else ""
-        return f"{base}{selection}" + (f"@{self.budget:g}" if self.budget < 1 else "")
+        return f"{base}{selection}" + (f"@{self.budget}" if self.budget < 1 else "")
 
 
 def entries_of(recipe: Recipe) -> list[Entry]:

@@ -17,6 +17,7 @@ from tdro.progress import Tick
 from tdro.run.apart import Apart, development_set, save_mixture, set_apart, train_apart
 from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
+from tdro.run.outline import CONFIRMED
 from tdro.stages import Stage, fingerprint_of
 
 CANDIDATES_FILE = "candidates.parquet"
@@ -42,7 +43,7 @@ def complete_merge_search(context: Context, place: str) -> Path:
             context,
             apart,
             f"confirming run {number}" if number else "confirming run of uniform",
-            f"confirmed/{number}",
+            f"{CONFIRMED}/{number}",
             complete_encoder(context, recipe.proxy),
             Mixture(apart.weighed(one.weights)),
             recipe.reference,

@@ -32,6 +32,9 @@ Kind = Literal[
     "scores",
 ]
 
+CONFIRMED = "confirmed"
+"""Folder of the confirming runs of ``merge-search``: fewer where fewer mixtures differ."""
+
 # Where proxy and model are alike these are one training, done for the first of them.
 _TWINS = ("reference", f"retrievers/{BASELINE}")
 
@@ -165,10 +168,12 @@ def _merge_search(recipe: Recipe, names: Sequence[str]) -> Iterator[Planned]:
         models=len(names),
         passes=merging.samples,
     )
-    for number in range(merging.confirm + 1):
+    # Of one task there is one mixture, which is both the uniform one and the best.
+    confirmed = 1 + (merging.confirm if len(names) > 1 else 1)
+    for number in range(confirmed):
         label = f"confirming run {number}" if number else "confirming run of uniform"
-        yield Planned("training", label, f"confirmed/{number}", proxy, reference, apart=True)
-    yield Planned("judging", "mixture", "mixture", proxy, passes=merging.confirm + 1)
+        yield Planned("training", label, f"{CONFIRMED}/{number}", proxy, reference, apart=True)
+    yield Planned("judging", "mixture", "mixture", proxy, passes=confirmed)
 
 
 def _learning_curve(recipe: Recipe) -> Iterator[Planned]:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from tdro.errors import InputError
 from tdro.tasks.task import Task
 
-# A hold-out never takes more than this share of a task's rows.
-LARGEST_HOLDOUT = 0.2
+_LARGEST_HOLDOUT = 0.2
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,11 @@ class TrainingTask:
         return self.task.name
 
 
+def held_out_rows(asked: int, rows: int) -> int:
+    """Returns how many rows of a task are held out where some are asked for: at most a fifth."""
+    return min(asked, int(_LARGEST_HOLDOUT * rows))
+
+
 def hold_out(
     task: Task,
     queries: int,
@@ -54,7 +58,7 @@ def hold_out(
         rows: The rows to split; all when absent.
     """
     rows = np.arange(len(task)) if rows is None else rows
-    count = min(queries, int(LARGEST_HOLDOUT * len(rows)))
+    count = held_out_rows(queries, len(rows))
     order = np.random.default_rng(task_seed(seed, purpose, task.name)).permutation(rows)
     held_out, others = np.sort(order[:count]), np.sort(order[count:])
     alike = np.isin(task.first_alike[others], task.first_alike[held_out])
