@@ -61,6 +61,8 @@ class CompareSettings(Settings):
         "temperature-0.5",
         "tdro",
         "tdro/top-0.7",
+        "learning-curve",
+        "learning-curve/helped",
     )
     seeds: int | tuple[int, ...] = 3
     budgets: tuple[float, ...] = (1.0,)
