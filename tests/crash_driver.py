@@ -1,12 +1,14 @@
 """Runs a recipe several times, each but the last killed with SIGKILL at a given point.
 
 Usage: python crash_driver.py RECIPE OUTPUT POINT... where a point is LABEL:UNITS (killed when the
-stage's progress reaches so many units) or LABEL:end (killed just before its result is published).
+stage's progress reaches so many units), LABEL:FOLDER (killed while a folder of this name in it is
+removed) or LABEL:end (killed just before its result is published).
 Prints the exit code of each run. Each run is a forked child, so the imports are paid once.
 """
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -18,7 +20,7 @@ import tdro.run.work
 from tdro import stages
 from tdro.recipe_file import load_recipe
 
-real_progress, real_publish = stages.stage_progress, stages.publish
+real_publish, real_rmtree = stages.publish, shutil.rmtree
 
 
 def arm(point):
@@ -30,7 +32,7 @@ def arm(point):
         current[:] = [name]
 
         def tick(done, total, loss):
-            if name == label and when != "end" and done >= int(when):
+            if name == label and when.isdigit() and done >= int(when):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         yield tick
@@ -40,7 +42,14 @@ def arm(point):
             os.kill(os.getpid(), signal.SIGKILL)
         real_publish(partial, target)
 
-    stages.stage_progress, stages.publish = progress, publish
+    def rmtree(path, *given, **options):
+        if when == Path(path).name and current == [label]:
+            # Its mark, where it has one, is still there.
+            (Path(path) / "model.safetensors").unlink(missing_ok=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        real_rmtree(path, *given, **options)
+
+    stages.stage_progress, stages.publish, shutil.rmtree = progress, publish, rmtree
 
 
 def main():

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import ir_measures
 import numpy as np
@@ -374,6 +375,31 @@ def test_a_training_that_reference_and_uniform_share_is_done_once(recipe_file, f
     execute(load_recipe(recipe_file, changes), apart, console)
     assert {path.name for path in copied.iterdir()} == before
     assert (copied / weights).read_bytes() == (uniform / weights).read_bytes()
+
+
+def test_killed_while_a_model_is_dropped_it_is_not_taken_for_whole(
+    recipe_file, tmp_path, monkeypatch
+):
+    output = tmp_path / "comparison"
+    changes = ["compare.mixtures=[uniform]", "compare.budgets=[1]", "compare.seeds=1"]
+    changes += ["compare.keep_models=false"]
+    model, real = output / "seed-0/retrievers/uniform/model", shutil.rmtree
+
+    def killed(path, *given, **options):
+        if "model" in Path(path).name and Path(path).is_dir():
+            (Path(path) / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+        real(path, *given, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe_file, output, changes)
+    scored = pq.read_table(output / "seed-0/runs/uniform/scores.parquet")
+    run(recipe_file, output, [*changes, "metrics=[nDCG@10]"])
+    again = pq.read_table(output / "seed-0/runs/uniform/scores.parquet")
+    assert again["nDCG@10"].equals(scored["nDCG@10"])
+    assert not list(model.parent.glob("*model*"))
 
 
 def test_a_model_that_is_not_kept_still_serves_as_the_reference(recipe_file, tmp_path):

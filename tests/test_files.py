@@ -1,3 +1,4 @@
+import itertools
 import string
 
 import pytest
@@ -5,7 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tdro.errors import InputError
-from tdro.files import file_name
+from tdro.files import discard, file_name, publish
+from tests.kills import killed_before
 
 NAMES = st.text("a.-_~+/% é日", min_size=1, max_size=60)
 LONG = "中文检索任务的训练数据集合一二"
@@ -37,3 +39,45 @@ def test_long_names_keep_their_beginning_and_whole_codes():
 def test_an_empty_name_is_told():
     with pytest.raises(InputError, match="An empty name"):
         file_name("")
+
+
+def folders(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir(parents=True)
+        for part in "abc":
+            (tmp_path / name / part).write_text(name)
+    return tmp_path / "new", tmp_path / "old"
+
+
+def test_killed_at_any_change_what_is_published_is_whole_and_the_next_call_tidies(tmp_path):
+    for change in itertools.count(1):
+        root = tmp_path / str(change)
+        root.mkdir()
+        new, target = folders(root)
+        with killed_before(change) as came:
+            publish(new, target)
+        if target.exists():
+            assert len({(target / part).read_text() for part in "abc"}) == 1, "old or new"
+        if not new.exists():
+            new, _ = folders(tmp_path / str(change) / "again")
+        publish(new, target)
+        assert [path.name for path in root.iterdir() if path.name != "again"] == ["old"]
+        assert {path.read_text() for path in target.iterdir()} == {"new"}
+        if not came:
+            break
+    assert change > 5
+
+
+def test_a_folder_is_discarded_at_once(tmp_path):
+    for change in itertools.count(1):
+        root = tmp_path / str(change)
+        root.mkdir()
+        _, folder = folders(root)
+        with killed_before(change) as came:
+            discard(folder)
+        assert not folder.exists() or len(list(folder.iterdir())) == 3
+        discard(folder)
+        assert [path.name for path in root.iterdir()] == ["new"]
+        if not came:
+            break
+    assert change > 3

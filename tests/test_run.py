@@ -100,6 +100,8 @@ def test_a_run_leaves_what_the_design_lists(finished):
         assert (finished / name).is_file(), name
     assert not list(finished.glob("**/*.partial")), "something unfinished was left"
     assert not list(finished.glob("**/*.pt")), "a checkpoint was left"
+    helped = ("inputs.json", "trainer", "window-*", "held_out", "judged")
+    assert not [path for name in helped for path in finished.glob(f"**/{name}")]
 
 
 def test_scores_have_one_line_a_retriever_benchmark_and_query(finished):
@@ -198,16 +200,19 @@ POINTS = (
     "proxy encoder:end",
     "reference:1",
     "reference:3",
+    "reference:checkpoint-6",
     "plan:end",
     "reference losses:20",
+    "reference losses:held_out",
     "mixture:1",
     "mixture:5",
-    "mixture:end",
+    "mixture:checkpoint-6",
     "model encoder:end",
     "retriever uniform:3",
     "retriever last:5",
     "hold-outs:2",
     "scores of uniform:30",
+    "scores of uniform:judged",
     "scores of last:end",
 )
 

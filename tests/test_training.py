@@ -193,7 +193,6 @@ def test_killed_before_its_model_is_written_a_training_has_nothing_to_train_agai
     assert (again, told) == (facts, [])
     files = [folder / "model" / "model.safetensors" for folder in (whole, resumed)]
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert not list(resumed.glob("trainer/*")), "a finished training leaves no checkpoint"
 
 
 def test_a_run_that_diverges_ends_with_the_remedy(trained):

@@ -24,6 +24,12 @@ SAMPLING_FILE = "sampling.json"
 TRAINED_ROWS_FILE = "trained_rows.parquet"
 # The folder of a stage that holds its model.
 MODEL_FOLDER = "model"
+# And what helps a killed stage to go on: where its trainer works and, by patterns, the checkpoints
+# there; the losses of some planned rows; the scores on some benchmarks.
+TRAINER_FOLDER = "trainer"
+CHECKPOINTS = f"{TRAINER_FOLDER}/checkpoint-*"
+WINDOWS = "window-*"
+JUDGED_FOLDER = "judged"
 # And what the retrievers of a comparison cost.
 COSTS_FILE = "costs.parquet"
 # What should make one doubt the results of a run or a comparison, a sentence each.
@@ -117,15 +123,31 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
 
 def publish(partial: Path, target: Path) -> None:
     """Renames a finished directory to its final name, replacing a stale one of that name."""
-    if target.exists():
-        stale = target.with_name(f".{target.name}.stale")
-        shutil.rmtree(stale, ignore_errors=True)
-        target.rename(stale)
-        partial.rename(target)
-        shutil.rmtree(stale, ignore_errors=True)
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _hide(target)
+    partial.rename(target)
+    remove_hidden(target)
+
+
+def discard(folder: Path) -> None:
+    """Removes a directory, if it is there: a kill leaves all of it, or none under its name."""
+    _hide(folder)
+    remove_hidden(folder)
+
+
+def _hide(folder: Path) -> None:
+    remove_hidden(folder)
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(_hidden(folder))
+
+
+def remove_hidden(folder: Path) -> None:
+    """Removes what a killed :func:`publish` or :func:`discard` left of the old directory."""
+    shutil.rmtree(_hidden(folder), ignore_errors=True)
+
+
+def _hidden(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.stale")
 
 
 def file_name(name: str) -> str:

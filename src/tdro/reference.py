@@ -1,6 +1,5 @@
 """Reference losses: how hard each planned row is for the reference, computed once."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from tdro.counting import counted_tokens, tokens_of, with_tokens
 from tdro.encoder import autocast
-from tdro.files import BY_TASK_FILE, write_table
+from tdro.files import BY_TASK_FILE, WINDOWS, write_table
 from tdro.plan import Plan, make_plan
 from tdro.processes import Processes
 from tdro.progress import Tick
@@ -58,13 +57,13 @@ def score_plan(
 
     Rows are scored task by task, so that a passage shown to many queries is embedded once a
     window. Each finished window is kept as a file of its own: a killed call goes on from there, and
-    several processes share the windows out. A call that finds its result does nothing.
+    several processes share the windows out.
 
     Args:
         shares: Which reference scores which rows; together all rows of the plan.
         plan: What to score.
         tasks: The tasks, in the order of the plan.
-        directory: An existing directory.
+        directory: An existing directory. The windows stay there.
         temperature: Divisor of the similarities.
         chunk_tokens: Bounds memory (see ``row_losses``).
         precision: See ``EncoderSettings``.
@@ -75,8 +74,6 @@ def score_plan(
         Tokens that went through the references, in the windows of killed calls too.
     """
     processes = processes or Processes()
-    if (directory / LOSSES_FILE).is_file():
-        return processes.once(lambda: _put_together(directory))
     done, total, turn = 0, len(plan.task_of), 0
     for number, share in enumerate(shares):
         share.model.eval()
@@ -106,18 +103,14 @@ def score_plan(
 
 
 def _put_together(directory: Path) -> int:
-    """Puts the losses of all windows in the order of the plan, once, and returns their tokens."""
-    target = directory / LOSSES_FILE
-    parts = sorted(directory.glob("window-*.parquet"))
-    if parts and not target.is_file():
-        windows = [pq.read_table(part) for part in parts]
+    """Puts the losses of all windows in the order of the plan, and returns their tokens."""
+    windows = [pq.read_table(part) for part in sorted(directory.glob(f"{WINDOWS}.parquet"))]
+    tokens = sum(tokens_of(window) for window in windows)
+    if windows:
         bare = [window.replace_schema_metadata(None) for window in windows]
         losses = pa.concat_tables(bare).sort_by("place").select(["loss"])
-        write_table(target, with_tokens(losses, sum(tokens_of(window) for window in windows)))
-    # Also those that a call left that was killed here.
-    for part in parts:
-        part.unlink()
-    return tokens_of(pq.read_table(target)) if target.is_file() else 0
+        write_table(directory / LOSSES_FILE, with_tokens(losses, tokens))
+    return tokens
 
 
 def _window_losses(
@@ -186,7 +179,7 @@ def write_by_task(
         trained: Rows of each task the reference was trained on; empty when every row was scored
             by a reference that had not seen it.
         held: Plan of held-out rows.
-        held_directory: Holds their losses and is removed; None when they were not scored.
+        held_directory: Holds their losses; None when they were not scored.
     """
     losses = load_losses(directory)
     seen = np.zeros(len(losses), dtype=np.bool_)
@@ -206,5 +199,3 @@ def write_by_task(
     types = {"task": pa.string(), "trained_on_loss": pa.float64(), "unseen_loss": pa.float64()}
     table = pa.table({key: pa.array(value, types.get(key)) for key, value in columns.items()})
     pq.write_table(table, directory / BY_TASK_FILE)
-    if held_directory is not None:
-        shutil.rmtree(held_directory)

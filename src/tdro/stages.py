@@ -1,10 +1,10 @@
 """Stages of a run: each a directory that is done when its manifest is there and fits."""
 
+import contextlib
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,23 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from tdro.files import MANIFEST_FILE, digest, locked, publish, read_json, write_json
+from tdro.files import (
+    MANIFEST_FILE,
+    digest,
+    discard,
+    locked,
+    publish,
+    read_json,
+    remove_hidden,
+    write_json,
+)
 from tdro.processes import Processes
 from tdro.progress import Tick, stage_progress
 
 PROFILE_FOLDER = "profile"
 _TURN_FILE = ".turn.lock"
 INPUTS_FILE = "inputs.json"
+_HALF_WRITTEN = ".*.partial"
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class Stage:
             among them stand for those that it took, where the result is a copy. It may find there
             what a killed attempt with the same inputs left.
         together: Every process of the run takes part; otherwise the first does it alone.
+        aids: Patterns, relative to that directory, of what only helps a killed attempt to go on.
+            The work leaves it there; it is removed when the manifest is written.
     """
 
     label: str
@@ -40,6 +52,7 @@ class Stage:
     inputs: Mapping[str, Any]
     work: Callable[[Path, Tick], dict[str, Any]]
     together: bool = False
+    aids: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -85,7 +98,7 @@ class RunDirectory:
             return target
         self._seen.add((stage.directory, stage.fingerprint))
         held = self.shared and self.processes.first
-        with locked(self.root / _TURN_FILE, wait=True) if held else nullcontext():
+        with locked(self.root / _TURN_FILE, wait=True) if held else contextlib.nullcontext():
             return self._complete(stage, target)
 
     def _complete(self, stage: Stage, target: Path) -> Path:
@@ -106,26 +119,29 @@ class RunDirectory:
 
     def _begin(self, stage: Stage, target: Path, partial: Path) -> bool:
         """Makes room for a stage that has to be done, and tells whether it has to."""
+        for folder in (target, partial):
+            remove_hidden(folder)
         reason = self.why(stage)
         if reason is None:
             self.say(f"[dim]{escape(stage.label)}: done before[/dim]")
             return False
-        known = partial / INPUTS_FILE
-        if partial.exists() and not (
-            known.is_file() and digest(read_json(known)) == stage.fingerprint
-        ):
-            shutil.rmtree(partial)
-        resumed = ", going on where it stopped" if partial.exists() else ""
+        resumed = ""
+        if not goes_on(stage, partial):
+            discard(partial)
+        elif (partial / MANIFEST_FILE).is_file():
+            self._publish(stage, target, partial)
+            return False
+        else:
+            resumed = ", going on where it stopped"
         self.say(f"{escape(stage.label)}: {escape(reason)}{resumed}")
         partial.mkdir(parents=True, exist_ok=True)
-        write_json(known, dict(stage.inputs))
+        write_json(partial / INPUTS_FILE, dict(stage.inputs))
         return True
 
     def _end(
         self, stage: Stage, target: Path, partial: Path, facts: dict[str, Any], seconds: float
     ) -> None:
-        """Writes the manifest of a stage and gives its folder its final name."""
-        (partial / INPUTS_FILE).unlink()
+        """Writes the manifest of a stage: from then on a kill loses nothing of it."""
         manifest = {
             "stage": stage.label,
             "fingerprint": stage.fingerprint,
@@ -135,9 +151,24 @@ class RunDirectory:
             "inputs": dict(stage.inputs),
         }
         write_json(partial / MANIFEST_FILE, manifest)
+        self._publish(stage, target, partial)
+
+    def _publish(self, stage: Stage, target: Path, partial: Path) -> None:
+        """Gives a stage with a manifest its final name, without what helped it to go on."""
+        for pattern in (*stage.aids, INPUTS_FILE, _HALF_WRITTEN):
+            for path in list(partial.glob(pattern)):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
+            # What trackers wrote beside checkpoints stays.
+            with contextlib.suppress(OSError):
+                (partial / pattern).parent.rmdir()
         publish(partial, target)
-        counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in facts.items())
-        self.say(f"[green]{escape(stage.label)}: {seconds:.1f} s{escape(counted)}[/green]")
+        told = read_json(target / MANIFEST_FILE)
+        counts = told["facts"].items()
+        counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in counts)
+        self.say(f"[green]{escape(stage.label)}: {told['seconds']:.1f} s{escape(counted)}[/green]")
 
     def is_done(self, stage: Stage) -> bool:
         """Tells whether a stage was finished with these very inputs."""
@@ -183,6 +214,14 @@ class RunDirectory:
     def say(self, text: str) -> None:
         """Prints a line."""
         self.console.print(text, highlight=False)
+
+
+def goes_on(stage: Stage, partial: Path) -> bool:
+    """Tells whether a killed attempt with the inputs of a stage left a folder to go on from."""
+    if (partial / MANIFEST_FILE).is_file():
+        return fingerprint_of(partial) == stage.fingerprint
+    known = partial / INPUTS_FILE
+    return known.is_file() and digest(read_json(known)) == stage.fingerprint
 
 
 class NotDoneError(Exception):

@@ -1,10 +1,8 @@
 """Training an embedding model on tasks drawn by a mixture, with sentence-transformers' trainer."""
 
-import contextlib
 import itertools
 import logging
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,7 +34,15 @@ from tdro.counting import CountedSteps, counted_tokens
 from tdro.draws import TaskDraws, distinct_batches, quota_sequence
 from tdro.encoder import uses_bf16
 from tdro.errors import InputError
-from tdro.files import MODEL_FOLDER, SAMPLING_FILE, TRAINED_ROWS_FILE, digest, read_json, write_json
+from tdro.files import (
+    MODEL_FOLDER,
+    SAMPLING_FILE,
+    TRAINED_ROWS_FILE,
+    TRAINER_FOLDER,
+    digest,
+    read_json,
+    write_json,
+)
 from tdro.lora import add_adapters, merged
 from tdro.mixture import Mixture
 from tdro.model_card import TaskCard
@@ -49,7 +55,6 @@ from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask, task_seed, texts
 from tdro.token_memory import remember_tokens
 
-_TRAINER_FOLDER = "trainer"
 _COMPLETE = "complete"
 
 
@@ -79,7 +84,7 @@ def train(
         mixture: Weights of the tasks.
         settings: Steps, batch size, learning rate and so on.
         directory: An existing directory; gets ``model/``, ``sampling.json`` and
-            ``trained_rows.parquet``.
+            ``trained_rows.parquet``. The checkpoints stay there.
         precision: See ``EncoderSettings``.
         seed: Seed of everything drawn.
         tick: Called after each step.
@@ -154,7 +159,6 @@ def train(
         for task, count in zip(tasks, batches, strict=True)
     ]
     pq.write_table(pa.table({"rows": trained}), directory / TRAINED_ROWS_FILE)
-    remove_checkpoints(trainer, directory)
     return facts
 
 
@@ -270,7 +274,7 @@ def training_arguments(
 ) -> SentenceTransformerTrainingArguments:
     """Returns the trainer arguments that training and learning share (paper: cosine to a tenth)."""
     return SentenceTransformerTrainingArguments(
-        output_dir=str(directory / _TRAINER_FOLDER),
+        output_dir=str(directory / TRAINER_FOLDER),
         run_name=run_name,
         max_steps=settings.steps,
         per_device_train_batch_size=settings.batch_size,
@@ -304,8 +308,7 @@ def run_trainer(
 ) -> int:
     """Trains from the last complete checkpoint in ``directory``.
 
-    The checkpoints stay, for what is left to do with the model can be killed, too: see
-    :func:`remove_checkpoints`.
+    The checkpoints stay, for what is left to do with the model can be killed, too.
 
     Args:
         trainer: The trainer.
@@ -327,19 +330,9 @@ def run_trainer(
     return int(trainer.state.num_input_tokens_seen)
 
 
-def remove_checkpoints(trainer: SentenceTransformerTrainer, directory: Path) -> None:
-    """Removes what a finished training needs no more; what trackers wrote to files stays."""
-    if not trainer.is_world_process_zero():
-        return
-    for checkpoint in (directory / _TRAINER_FOLDER).glob("checkpoint-*"):
-        shutil.rmtree(checkpoint, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        (directory / _TRAINER_FOLDER).rmdir()
-
-
 def last_checkpoint(directory: Path) -> Path | None:
     """Returns the newest checkpoint that was written to its end, if there is one."""
-    found = [mark.parent for mark in (directory / _TRAINER_FOLDER).glob(f"*/{_COMPLETE}")]
+    found = [mark.parent for mark in (directory / TRAINER_FOLDER).glob(f"*/{_COMPLETE}")]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 

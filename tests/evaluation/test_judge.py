@@ -94,7 +94,7 @@ def test_a_benchmark_may_be_called_scores(model, load, tmp_path):
     assert set(found.column("benchmark").to_pylist()) == {"scores", "other"}
     left = {path.name for path in (tmp_path / "out").iterdir()}
     files = {f"{name}.{kind}" for name in ("scores", "other") for kind in ("trec", "qrels")}
-    assert left == {"scores.parquet", *files}
+    assert left == {"scores.parquet", "judged", *files}
 
 
 def test_other_tools_score_the_written_files_alike(model, folder, load, tmp_path):

@@ -10,7 +10,7 @@ from datasets import Dataset
 from rich.console import Console
 
 from tdro.evaluation.benchmark import Benchmark
-from tdro.files import MANIFEST_FILE, file_name, read_json
+from tdro.files import MANIFEST_FILE, file_name
 from tdro.recipe import Recipe, retriever_name
 from tdro.run.context import Context, open_context, prepared_task
 from tdro.run.evaluation import (
@@ -25,13 +25,7 @@ from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
 from tdro.run.outline import CONFIRMED, Planned, outline
 from tdro.run.overlap import overlap_stages
-from tdro.stages import (
-    INPUTS_FILE,
-    NotDoneError,
-    Pending,
-    RunDirectory,
-    Stage,
-)
+from tdro.stages import NotDoneError, Pending, RunDirectory, Stage, goes_on
 from tdro.tasks.task import Task, TaskSource
 
 DONE, STALE, MISSING, OPEN = "done", "stale", "to be done", "not known yet"
@@ -88,8 +82,7 @@ class _DryDirectory(RunDirectory):
             self.told.setdefault(stage.directory, Told(stage.label, DONE))
             return target
         first, _, why = reason.partition(", ")
-        known = target.with_name(f".{target.name}.partial") / INPUTS_FILE
-        if known.is_file() and read_json(known) == dict(stage.inputs):
+        if goes_on(stage, target.with_name(f".{target.name}.partial")):
             why = "; ".join(filter(None, [why, "goes on where it was stopped"]))
         state = MISSING if first == "to be done" else STALE
         self.told.setdefault(stage.directory, Told(stage.label, state, why))

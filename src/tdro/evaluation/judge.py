@@ -1,6 +1,5 @@
 """Judging one retriever on several benchmarks, with run files and scores left behind."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,11 +25,10 @@ from tdro.evaluation.scores import (
     write_run,
 )
 from tdro.evaluation.search import Run, search_together
-from tdro.files import file_name, write_table
+from tdro.files import JUDGED_FOLDER, file_name, write_table
 from tdro.processes import Processes
 from tdro.progress import Tick
 
-KEPT_FOLDER = "judged"
 _BASIS = b"basis"
 
 
@@ -89,16 +87,15 @@ def judge(
         precision: See ``EncoderSettings``.
         tick: Called with documents done and documents in all.
         processes: The processes that judge together; the first writes.
-        bases: By name of the benchmark, a digest of all that its scores depend on. Given, the
-            scores of each benchmark are kept in ``judged/<benchmark>.parquet`` for a later call,
-            which judges again where the digest is another one. Without, the directory is of one
-            set of inputs, and the scores of each benchmark are put together and deleted.
+        bases: By name of the benchmark, a digest of all that its scores depend on. The scores of
+            each benchmark are kept in ``judged/<benchmark>.parquet`` for a later call, which judges
+            again where the digest is another one. Without, the directory is of one set of inputs.
 
     Returns:
         The scores and what they took.
     """
     processes = processes or Processes()
-    parts = directory / KEPT_FOLDER
+    parts = directory / JUDGED_FOLDER
     corpora = _by_corpus(benchmarks)
     total = sum(len(shared[0].documents) for shared in corpora)
     done = 0
@@ -126,10 +123,7 @@ def judge(
                 # The corpus was encoded once for all of them: counted with the first.
                 tokens = 0
         done += len(shared[0].documents)
-    judged = processes.once(lambda: _put_together(benchmarks, directory, metrics))
-    if bases is None:
-        processes.once(lambda: shutil.rmtree(parts))
-    return judged
+    return processes.once(lambda: _put_together(benchmarks, directory, metrics))
 
 
 def _by_corpus(benchmarks: Sequence[Benchmark]) -> list[list[Benchmark]]:
@@ -178,7 +172,7 @@ def _write_part(path: Path, scores: pa.Table, tokens: int, basis: str) -> None:
 def _put_together(
     benchmarks: Sequence[Benchmark], directory: Path, metrics: Sequence[str]
 ) -> Judged:
-    parts = [_file(directory / KEPT_FOLDER, benchmark, "parquet") for benchmark in benchmarks]
+    parts = [_file(directory / JUDGED_FOLDER, benchmark, "parquet") for benchmark in benchmarks]
     tables = [pq.read_table(part) for part in parts]
     scores = pa.concat_tables(
         [table.replace_schema_metadata(None) for table in tables], promote_options="default"

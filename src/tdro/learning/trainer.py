@@ -95,8 +95,7 @@ def learn_weights(trainer: "MixtureTrainer", directory: Path) -> Learned:
 
     Args:
         trainer: What :func:`mixture_trainer` returned.
-        directory: The directory it was made for. The checkpoints stay there until
-            :func:`~tdro.training.remove_checkpoints`.
+        directory: The directory it was made for. The checkpoints stay there.
 
     Returns:
         Weights and losses of every step, the row losses they came from, and what it took.

@@ -1,6 +1,5 @@
 """``tdro compare``: a retriever for every mixture, budget and seed, at equal compute."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,6 +20,7 @@ from tdro.files import (
     SAMPLING_FILE,
     TRAINED_ROWS_FILE,
     WARNINGS_FILE,
+    discard,
     file_name,
     read_json,
     write_json,
@@ -240,8 +240,7 @@ def _trained_and_scored(
 
 
 def _drop(context: Context, model: Path) -> None:
-    remove = partial(shutil.rmtree, model / MODEL_FOLDER, ignore_errors=True)
-    context.directory.processes.once(remove)
+    context.directory.processes.once(lambda: discard(model / MODEL_FOLDER))
 
 
 def _settings_of(context: Context, entry: Entry) -> EncoderSettings:

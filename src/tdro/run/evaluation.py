@@ -14,7 +14,7 @@ from tdro.evaluation.holdout import write_holdout
 from tdro.evaluation.loaders.find import find_sources, read_once
 from tdro.evaluation.loaders.source import Choice, Source
 from tdro.evaluation.scores import SCORES_FILE, check_metrics, metrics_basis
-from tdro.files import content_digest, digest, file_name
+from tdro.files import JUDGED_FOLDER, content_digest, digest, file_name
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
 from tdro.recipe import BenchmarkEntry
@@ -178,7 +178,8 @@ def scores_stage(
         "benchmarks": {item.benchmark.name: item.identity for item in judges},
         "metrics": metrics_basis(recipe.metrics),
     }
-    return Stage(f"scores of {name}", f"runs/{file_name(name)}", inputs, work, together=True)
+    label, place, aids = f"scores of {name}", f"runs/{file_name(name)}", [JUDGED_FOLDER]
+    return Stage(label, place, inputs, work, together=True, aids=aids)
 
 
 def _holdouts(context: Context, held: Sequence[TrainingTask], group: str) -> Path:

@@ -155,7 +155,6 @@ def _searched(context: Context, apart: Apart, experts: Sequence[Path]) -> Path:
         }
         pq.write_table(pa.table(table), directory / CANDIDATES_FILE)
         write_json(directory / "tasks.json", apart.names)
-        log.unlink()
         return {"mixtures": len(found), "tokens": development.tokens * len(found)}
 
     inputs = {
@@ -163,7 +162,7 @@ def _searched(context: Context, apart: Apart, experts: Sequence[Path]) -> Path:
         "development": fingerprint_of(apart.benchmarks),
         "samples": merging.samples,
     }
-    stage = Stage("search over mixtures", "merging/search", inputs, work)
+    stage = Stage("search over mixtures", "merging/search", inputs, work, aids=[_ASKED_FILE])
     return context.directory.complete(stage)
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from tdro.compare_settings import is_temperature
 from tdro.errors import InputError
-from tdro.files import BY_TASK_FILE
+from tdro.files import BY_TASK_FILE, CHECKPOINTS, WINDOWS
 from tdro.learning.diagnosis import diagnose
 from tdro.learning.trajectory import TRAJECTORY_FILE
 from tdro.mixture import Mixture
@@ -28,6 +28,7 @@ from tdro.tasks.task import Task
 from tdro.tasks.training import TrainingTask
 
 _KINDS = ("last", "mean", "ema")
+_HELD_OUT_FOLDER = "held_out"
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
             mixture.save(directory / f"{kind}.json")
         kept = Mixture.load(directory / f"{learning.keeps}.json")
         kept.top("0.7").save(directory / "top-0.7.json")
-        at_work.remove_checkpoints(trainer, directory)
         return facts
 
     inputs = {
@@ -98,7 +98,8 @@ def _learned_in_the_loop(context: Context, place: str) -> Path:
         "encoder": fingerprint_of(encoder),
         "settings": details,
     }
-    stage = Stage(mixture_label(context, place), place, inputs, learn, together=True)
+    label = mixture_label(context, place)
+    stage = Stage(label, place, inputs, learn, together=True, aids=[CHECKPOINTS])
     learned_at = context.directory.complete(stage)
     trajectory = pq.read_table(learned_at / TRAJECTORY_FILE)
     found = diagnose(trajectory, pq.read_table(losses_at / BY_TASK_FILE))
@@ -212,7 +213,7 @@ def _reference_losses(
         if len(shares) == 1:
             rows_of = at_work.read_trained_rows(references[0].folder)
             trained = [rows_of[name] for name in plan.tasks]
-            further = directory / "held_out"
+            further = directory / _HELD_OUT_FOLDER
             further.mkdir(exist_ok=True)
             everything = [at_work.Share(shares[0].model, np.arange(len(held.task_of)))]
             tokens += at_work.score_plan(everything, held, planned, further, **how)
@@ -226,5 +227,6 @@ def _reference_losses(
         "plan": fingerprint_of(plan_at),
         **options,
     }
-    stage = Stage("reference losses", "reference_losses", inputs, work, together=True)
+    label, aids = "reference losses", [WINDOWS, _HELD_OUT_FOLDER]
+    stage = Stage(label, "reference_losses", inputs, work, together=True, aids=aids)
     return context.directory.complete(stage)

@@ -10,11 +10,13 @@ from rich.markup import escape
 
 from tdro.evaluation.scores import BASELINE
 from tdro.files import (
+    CHECKPOINTS,
     MANIFEST_FILE,
     MODEL_FOLDER,
     SAMPLING_FILE,
     TRAINED_ROWS_FILE,
     digest,
+    discard,
     file_name,
     files_digest,
     read_json,
@@ -189,7 +191,8 @@ def complete_training(context: Context, training: Training) -> Path:
             report_to=context.recipe.report_to,
         )
 
-    stage = Stage(training.label, training.place, inputs, work, together=True)
+    label, place = training.label, training.place
+    stage = Stage(label, place, inputs, work, together=True, aids=[CHECKPOINTS])
     return context.directory.complete(stage)
 
 
@@ -208,7 +211,7 @@ def _copied(
     manifest = read_json(twin / MANIFEST_FILE)
     # Checkpoints of a training that was killed before its twin was there.
     for left in filter(Path.is_dir, list(directory.iterdir())):
-        shutil.rmtree(left)
+        discard(left)
     shutil.copytree(twin / MODEL_FOLDER, directory / MODEL_FOLDER)
     shutil.copy(twin / TRAINED_ROWS_FILE, directory)
     sampling = read_json(twin / SAMPLING_FILE)

@@ -16,7 +16,7 @@ from tdro.learning.experts import Experts
 from tdro.learning.trainer import learn_weights, mixture_trainer
 from tdro.reference import Share, held_out_plan, load_losses, score_plan, write_by_task
 from tdro.token_memory import remember_tokens
-from tdro.training import quiet_libraries, read_trained_rows, remove_checkpoints, train
+from tdro.training import quiet_libraries, read_trained_rows, train
 
 __all__ = [
     "MODEL_FOLDER",
@@ -32,7 +32,6 @@ __all__ = [
     "load_model",
     "mixture_trainer",
     "read_trained_rows",
-    "remove_checkpoints",
     "score_plan",
     "train",
     "write_by_task",
