@@ -2,10 +2,13 @@ import errno
 import json
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+import tdro as tdro_module
 from tdro.encoder import build_encoder
 from tdro.errors import fault_of_place
 from tdro.evaluation.benchmark import write_benchmark
@@ -35,6 +38,11 @@ def test_help_and_mixtures_need_no_torch():
         "sys.exit(bool({'torch', 'datasets', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_the_version_is_that_of_the_package(tdro):
+    assert tdro("--version") == (0, f"tdro {version('tdro')}\n", "")
+    assert tdro_module.__version__ == version("tdro")
 
 
 def test_show_prints_the_heaviest_task_first(tdro, mixture_file):
@@ -87,6 +95,23 @@ def test_a_place_where_nothing_can_be_written_ends_with_code_2_and_one_sentence(
         assert "give another path" in errors
         assert errors.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place that holds no new folder")
+def test_a_folder_that_cannot_be_made_ends_with_code_2_and_one_sentence(
+    tdro, mixture_file, tmp_path
+):
+    (tmp_path / "a.jsonl").write_text('["query", "answer"]\n')
+    for words in (
+        ("mixture", "top", mixture_file, "0.7", "-o", "/proc/nope/top.json"),
+        ("tasks", "inspect", tmp_path / "a.jsonl", "-o", "/proc/nope/page.html"),
+        ("tasks", "convert", tmp_path / "a.jsonl", "--to", "tevatron", "-o", "/proc/nope/a.jsonl"),
+        ("tasks", "convert", tmp_path / "a.jsonl", "--to", "tevatron", "-o", "/proc/nope"),
+    ):
+        code, _, errors = tdro(*words)
+        assert code == 2
+        assert errors.startswith("tdro: The folder /proc/")
+        assert errors.endswith("cannot be made: give another path.\n")
 
 
 def test_only_faults_of_a_path_or_a_disk_are_the_users():

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tdro.errors import InputError
-from tdro.files import file_name, write_json
+from tdro.files import file_name, make_folder, write_json
 from tdro.tasks.layouts import Row
 from tdro.tasks.reading import suffix_of
 from tdro.tasks.rows import read_rows
@@ -92,7 +92,7 @@ def convert(
             "hold: name a folder, which gets a tasks.json."
         )
     partial = target.with_name(f".partial.{target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         done = _file(sources[0], partial, target, layout, max_rows, strict)
         partial.replace(target)
@@ -111,7 +111,7 @@ def _folder(
 ) -> list[Converted]:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / INDEXED_FOLDER).mkdir(parents=True)
+    make_folder(partial / INDEXED_FOLDER)
     index: dict[str, dict[str, str]] = {}
     done = []
     try:
