@@ -36,7 +36,6 @@ _PLACES = {
 }
 
 __all__ = [
-    "__version__",
     "EncoderSettings",
     "InputError",
     "LearningSettings",
@@ -47,6 +46,7 @@ __all__ = [
     "TaskEntry",
     "TaskSource",
     "TrainingSettings",
+    "__version__",
     "build_encoder",
     "learn_mixture",
     "prepare_tasks",

@@ -189,7 +189,12 @@ def test_set_changes_eta_and_cut(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--method", "nope"), "'method' is 'nope'"),
+        (
+            ("--method", "tdr"),
+            "'method' is 'tdr': a replay takes 'tdro-pooled', 'tdro', 'tdro-paper', "
+            "'tdro-released', 'group-dro' or 'doremi'; the nearest is 'tdro'.",
+        ),
+        (("--method", "regression"), "does not learn from row losses"),
         (
             ("--method", "doremi", "--set", "cut=0.2"),
             "'cut' is read by tdro-pooled, tdro",
