@@ -120,7 +120,7 @@ def test_a_folder_for_a_file_is_named(tmp_path):
 
 def test_a_dataset_that_a_mixture_does_not_name_is_warned_of():
     mixture = Mixture({"a": 0.6, "b": 0.4, "c": 0.0})
-    with pytest.warns(UserWarning, match=r"by the mixture, and so never trained on: 'x', 'y'\\."):
+    with pytest.warns(UserWarning, match=r"by the mixture, and so never trained on: 'x', 'y'\."):
         mixture.batch_sampler(["a", "x", "b", "c", "y"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
