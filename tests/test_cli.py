@@ -2,10 +2,13 @@ import errno
 import json
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+import tdro as tdro_module
 from tdro.encoder import build_encoder
 from tdro.errors import fault_of_place
 from tdro.evaluation.benchmark import write_benchmark
@@ -37,6 +40,11 @@ def test_help_and_mixtures_need_no_torch():
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
+def test_the_version_is_that_of_the_package(tdro):
+    assert tdro("--version") == (0, f"tdro {version('tdro')}\n", "")
+    assert tdro_module.__version__ == version("tdro")
+
+
 def test_show_prints_the_heaviest_task_first(tdro, mixture_file):
     code, shown, _ = tdro("mixture", "show", mixture_file)
     assert code == 0
@@ -51,10 +59,51 @@ def test_top_writes_the_selection(tdro, mixture_file, tmp_path):
     assert content["domain_weights"] == {"big": 0.5, "mid": 0.5}
 
 
+@pytest.fixture
+def measured_file(tmp_path):
+    gains = {"steep": (0.4, 0.02), "flat": (0.02, 0.005), "far": (-0.1, 0.5)}
+    told = {task: {"gain": gain, "error": error} for task, (gain, error) in gains.items()}
+    path = tmp_path / "measured.json"
+    weights = {"steep": 0.7, "flat": 0.1, "far": 0.1, "none": 0.1}
+    Mixture(weights, {}, {"method": "learning-curve", "gains": told}).save(path)
+    return path
+
+
+def test_helped_writes_the_selection(tdro, measured_file, mixture_file, tmp_path):
+    code, shown, _ = tdro("mixture", "helped", measured_file, "-o", tmp_path / "helped.json")
+    assert code == 0
+    assert "+0.4000 ± 0.0200" in shown
+    assert "drops" not in shown
+    content = json.loads((tmp_path / "helped.json").read_text())
+    assert content["domain_weights"] == pytest.approx(
+        dict.fromkeys(["steep", "far", "none"], 1 / 3)
+    )
+    assert content["selection"] == "helped"
+    code, _, errors = tdro("mixture", "helped", mixture_file, "-o", tmp_path / "other.json")
+    assert code == 2
+    assert errors.startswith(f"tdro: {mixture_file}: 'helped' selects by what further rows gain")
+    assert not (tmp_path / "other.json").exists()
+
+
+def test_show_tells_gains_and_what_helped_leaves_out(tdro, measured_file, mixture_file):
+    shown = tdro("mixture", "show", measured_file)[1]
+    line = {
+        task: next(row for row in shown.splitlines() if f" {task} " in row)
+        for task in ("steep", "flat", "none")
+    }
+    assert "+0.4000 ± 0.0200" in line["steep"]
+    assert "keeps" in line["steep"]
+    assert "+0.0200 ± 0.0050" in line["flat"]
+    assert "drops" in line["flat"]
+    assert "±" not in line["none"]
+    assert "gain" not in tdro("mixture", "show", mixture_file)[1]
+
+
 @pytest.mark.parametrize(
     "words",
     [
         ("mixture", "show", "gone.json"),
+        ("mixture", "helped", "gone.json", "-o", "x.json"),
         ("mixture", "top", "gone.json", "0.7", "-o", "x.json"),
         ("run", "gone.yaml"),
         ("tasks", "check", "gone.jsonl"),
@@ -87,6 +136,23 @@ def test_a_place_where_nothing_can_be_written_ends_with_code_2_and_one_sentence(
         assert "give another path" in errors
         assert errors.count("\n") == 1
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a place that holds no new folder")
+def test_a_folder_that_cannot_be_made_ends_with_code_2_and_one_sentence(
+    tdro, mixture_file, tmp_path
+):
+    (tmp_path / "a.jsonl").write_text('["query", "answer"]\n')
+    for words in (
+        ("mixture", "top", mixture_file, "0.7", "-o", "/proc/nope/top.json"),
+        ("tasks", "inspect", tmp_path / "a.jsonl", "-o", "/proc/nope/page.html"),
+        ("tasks", "convert", tmp_path / "a.jsonl", "--to", "tevatron", "-o", "/proc/nope/a.jsonl"),
+        ("tasks", "convert", tmp_path / "a.jsonl", "--to", "tevatron", "-o", "/proc/nope"),
+    ):
+        code, _, errors = tdro(*words)
+        assert code == 2
+        assert errors.startswith("tdro: The folder /proc/")
+        assert errors.endswith("cannot be made: give another path.\n")
 
 
 def test_only_faults_of_a_path_or_a_disk_are_the_users():

@@ -1,5 +1,6 @@
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -55,6 +56,68 @@ def test_a_saved_model_embeds_the_same(model, tmp_path):
     np.testing.assert_array_equal(again.encode_document(texts), model.encode_document(texts))
     assert again.prompts["alpha"] == "Instruct: Find alpha\nQuery: "
     assert again.similarity_fn_name == "cosine"
+
+
+def as_sentence_transformer(folder, place, pooling, prompts=None, further=()):
+    """Copies a transformer and puts beside it what makes it a SentenceTransformer, as released."""
+    shutil.copytree(folder, place)
+    kinds = ("Transformer", "Pooling", *further, "Normalize")
+    modules = [
+        {
+            "idx": number,
+            "name": str(number),
+            "path": f"{number}_{kind}" if number else "",
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for number, kind in enumerate(kinds)
+    ]
+    (place / "modules.json").write_text(json.dumps(modules))
+    (place / "1_Pooling").mkdir()
+    (place / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    details = {"prompts": prompts or {"query": "", "document": ""}}
+    (place / "config_sentence_transformers.json").write_text(json.dumps(details))
+    return place
+
+
+@pytest.mark.parametrize(
+    ("pooling", "more", "told"),
+    [
+        (
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+            {},
+            "it pools by cls, here by lasttoken (write pooling: cls).",
+        ),
+        ({"pooling_mode": ["max", "mean"]}, {}, "it pools by max and mean, here by lasttoken."),
+        ({"pooling_mode": "lasttoken"}, {"further": ["Dense"]}, "read: its Dense is left out."),
+        (
+            {"pooling_mode": "mean"},
+            {"prompts": {"query": "query: "}},
+            "(write pooling: mean); its prompts are not used (a task's instruction is).",
+        ),
+    ],
+)
+def test_what_is_not_taken_over_of_a_sentence_transformer_is_warned_of(
+    tiny_llm, tmp_path, pooling, more, told
+):
+    place = as_sentence_transformer(tiny_llm, tmp_path / "st", pooling, **more)
+    with pytest.warns(UserWarning, match="only the transformer is read") as caught:
+        build_encoder(settings(place))
+    sentence = str(caught[0].message)
+    assert repr(str(place)) in sentence
+    assert sentence.endswith(told)
+
+
+def test_what_is_built_alike_or_asked_for_is_not_warned_of(tiny_llm, tmp_path):
+    alike = as_sentence_transformer(tiny_llm, tmp_path / "a", {"pooling_mode": "lasttoken"})
+    other = as_sentence_transformer(tiny_llm, tmp_path / "b", {"pooling_mode": "cls"})
+    broken = as_sentence_transformer(tiny_llm, tmp_path / "c", {"pooling_mode": "cls"})
+    (broken / "modules.json").write_text("{")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Of the SentenceTransformer")
+        build_encoder(settings(alike))
+        build_encoder(settings(other, pooling="mean"))
+        build_encoder(settings(other, kind="static"))
+        build_encoder(settings(broken))
 
 
 def test_embeddings_are_unit_and_do_not_depend_on_the_batch(model):

@@ -129,5 +129,5 @@ def test_a_proxy_learns_by_its_adapters_alone(training_tasks, start, tmp_path):
 
 def test_without_peft_the_extra_is_named(trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(InputError, match=r"tdro\[lora\]"):
+    with pytest.raises(InputError, match=r"-e '\.\[lora\]'"):
         trained("missing")

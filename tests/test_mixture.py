@@ -1,4 +1,5 @@
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,16 @@ def test_a_folder_for_a_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read: Is a directory") as caught:
         Mixture.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_dataset_that_a_mixture_does_not_name_is_warned_of():
+    mixture = Mixture({"a": 0.6, "b": 0.4, "c": 0.0})
+    with pytest.warns(UserWarning, match=r"by the mixture, and so never trained on: 'x', 'y'\."):
+        mixture.batch_sampler(["a", "x", "b", "c", "y"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mixture.batch_sampler(["a", "b", "c"])
+        mixture.top(0.7).batch_sampler(["a", "b", "c", "x"])
 
 
 def test_a_weight_without_a_dataset_is_refused_by_name():

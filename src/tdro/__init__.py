@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from tdro.encoder import build_encoder
     from tdro.errors import InputError
     from tdro.learning.learn import learn_mixture
@@ -45,6 +46,7 @@ __all__ = [
     "TaskEntry",
     "TaskSource",
     "TrainingSettings",
+    "__version__",
     "build_encoder",
     "learn_mixture",
     "prepare_tasks",
@@ -52,6 +54,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tdro")
     if name not in _PLACES:
         raise AttributeError(f"module 'tdro' has no attribute {name!r}")
     return getattr(importlib.import_module(_PLACES[name]), name)

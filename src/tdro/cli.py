@@ -15,13 +15,31 @@ from tdro.processes import FirstFailed
 from tdro.terminal import console
 
 app = typer.Typer(
-    help="Learn how much of each dataset an embedding model should be trained on.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(cli_tasks.app, name="tasks")
 app.add_typer(cli_mixture.app, name="mixture")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from tdro import __version__
+
+        typer.echo(f"tdro {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Learn how much of each dataset an embedding model should be trained on."""
+
 
 _Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Run directory; made when missing.")

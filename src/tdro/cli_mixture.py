@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from tdro.errors import InputError
 from tdro.terminal import console
 
 app = typer.Typer(help="Look at mixtures, select from them, export them.", no_args_is_help=True)
@@ -14,7 +15,7 @@ app = typer.Typer(help="Look at mixtures, select from them, export them.", no_ar
 def show_mixture(
     file: Annotated[Path, typer.Argument(help="A mixture file, ours or the authors'.")],
 ) -> None:
-    """Show the weights of a mixture beside uniform and beside task size."""
+    """Show the weights of a mixture beside uniform and task size, and what rows gain if told."""
     from tdro.mixture import Mixture
     from tdro.tables import mixture_table
 
@@ -34,6 +35,25 @@ def select_top(
     selected = Mixture.load(file).top(fraction)
     selected.save(output)
     console().print(mixture_table(selected))
+
+
+@app.command("helped")
+def select_helped(
+    file: Annotated[Path, typer.Argument(help="A mixture of learning-curve or regression.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+) -> None:
+    """Select the tasks of a mixture that further rows help and give them equal weights."""
+    from tdro.mixture import Mixture
+    from tdro.selection import HELPED, selected
+    from tdro.tables import mixture_table
+
+    try:
+        helped = selected(Mixture.load(file), HELPED)
+    except InputError as error:
+        told = str(error)
+        raise InputError(told if str(file) in told else f"{file}: {told}") from None
+    helped.save(output)
+    console().print(mixture_table(helped))
 
 
 @app.command("replay")

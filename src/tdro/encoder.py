@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ from tdro.pretrained import (
     pretrained_config,
     source_of,
     told_in_one_sentence,
+    what_is_not_read,
 )
 from tdro.settings import EncoderSettings
 
@@ -44,6 +46,10 @@ def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = No
         A SentenceTransformer with cosine similarity whose ``encode_query`` and
         ``encode_document`` apply the two maximal lengths.
 
+    Warns:
+        UserWarning: The pretrained model is a SentenceTransformer with a pooling, modules or
+            prompts that are not taken over.
+
     Raises:
         InputError: The pretrained model cannot be read or cannot be cut to ``layers``.
     """
@@ -51,6 +57,8 @@ def build_encoder(settings: EncoderSettings, prompts: dict[str, str] | None = No
     with told_in_one_sentence(settings):
         tokenizer = AutoTokenizer.from_pretrained(folder, **source)
         config = pretrained_config(settings)
+        if (left := what_is_not_read(settings, config)) is not None:
+            warnings.warn(left, stacklevel=2)
         model = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **source)
     if source:
         model = _unquantized(model)

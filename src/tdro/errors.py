@@ -51,5 +51,5 @@ def require(module: str, extra: str) -> ModuleType:
         if missing.name is None or not module.startswith(missing.name.split(".")[0]):
             raise
         raise InputError(
-            f"This needs the package {missing.name!r}: pip install 'tdro[{extra}]'."
+            f"This needs the package {missing.name!r}: pip install -e '.[{extra}]' in the clone."
         ) from missing

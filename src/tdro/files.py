@@ -65,9 +65,22 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
     return digest([[name, state.st_size, state.st_mtime_ns] for name, state in states])
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those above it, where they are missing.
+
+    Raises:
+        InputError: None can be made there, as in ``/proc``.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        # Those above were made or are there: the system itself holds no new folder here.
+        raise InputError(f"The folder {folder} cannot be made: give another path.") from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file at once: readers see the old text or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
@@ -115,7 +128,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
     Raises:
         BlockingIOError: Another process holds it and ``wait`` is off.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -123,7 +136,7 @@ def locked(path: Path, *, wait: bool) -> Iterator[None]:
 
 def publish(partial: Path, target: Path) -> None:
     """Renames a finished directory to its final name, replacing a stale one of that name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     _hide(target)
     partial.rename(target)
     remove_hidden(target)

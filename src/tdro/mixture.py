@@ -1,6 +1,7 @@
 """The mixture: weights over tasks, as a value, as a file and as a batch sampler."""
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -132,7 +133,12 @@ class Mixture:
         """Makes the value for ``multi_dataset_batch_sampler`` of a sentence-transformers trainer.
 
         Every batch then holds rows of one task, and after any number of batches each task has had
-        its weight's share of them to within one batch.
+        its weight's share of them to within one batch. A dataset that the mixture does not name
+        gets no weight and is never trained on.
+
+        An epoch is no pass over the datasets: it is as many batches as all of them hold together,
+        those without weight among them. A dataset with much weight is read several times in it,
+        one with little in part.
 
         Args:
             tasks: Names of the datasets in their order; the ``DatasetDict`` itself will do.
@@ -140,10 +146,21 @@ class Mixture:
 
         Raises:
             InputError: The mixture gives weight to a task that is not among ``tasks``.
+
+        Warns:
+            UserWarning: Datasets are not named by the mixture, which is no selection.
         """
         from tdro.sampling import MixtureSamplerFactory
 
         names = tuple(tasks)
+        unnamed = [name for name in names if name not in self.weights]
+        # What a selection does not name was left out on purpose.
+        if unnamed and "selection" not in self.details:
+            warnings.warn(
+                "Not named by the mixture, and so never trained on: "
+                f"{', '.join(map(repr, unnamed))}.",
+                stacklevel=2,
+            )
         return MixtureSamplerFactory(names, tuple(self.aligned(names)), batches)
 
     @classmethod

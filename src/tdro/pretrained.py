@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from safetensors import SafetensorError
 from tokenizers import processors
 from transformers import (
@@ -15,7 +17,21 @@ from transformers import (
 )
 
 from tdro.errors import InputError, require
+from tdro.files import read_json
 from tdro.settings import EncoderSettings
+
+# What of a SentenceTransformer is built here, too, and the poolings that there are.
+_MODULES_READ = ("Transformer", "Pooling", "Normalize")
+_POOLINGS = ("lasttoken", "mean", "cls")
+# How SentenceTransformers before 6.0 wrote their pooling.
+_FORMER_MODES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
 
 
 def pretrained_config(settings: EncoderSettings, *, local: bool = False) -> Any:
@@ -57,6 +73,70 @@ def pooling_of(settings: EncoderSettings, config: Any) -> str:
     """Returns how the embeddings of a text's tokens become one."""
     encoder = type(config) in MODEL_FOR_MASKED_LM_MAPPING
     return settings.pooling or ("mean" if encoder else "lasttoken")
+
+
+def what_is_not_read(settings: EncoderSettings, config: Any) -> str | None:
+    """Tells what a SentenceTransformer has beside its transformer that is not taken over.
+
+    A pooling that the settings name is wanted, and nothing is said of it. On a hub its files are
+    looked for as ``from_pretrained`` looks for the model's: offline among those fetched before.
+
+    Args:
+        settings: The pretrained model and what is made of it.
+        config: What :func:`pretrained_config` returned.
+
+    Returns:
+        A sentence, None where there is nothing to tell.
+    """
+    name = settings.name_or_path
+    modules = _json_of(name, "modules.json")
+    if settings.kind == "static" or not isinstance(modules, list):
+        return None
+    place_of = {
+        str(module.get("type")).rpartition(".")[2]: str(module.get("path"))
+        for module in modules
+        if isinstance(module, dict)
+    }
+    told = []
+    theirs, ours = _pooling_said(name, place_of.get("Pooling")), pooling_of(settings, config)
+    if settings.pooling is None and theirs and theirs != ours:
+        cure = f" (write pooling: {theirs})" if theirs in _POOLINGS else ""
+        told.append(f"it pools by {theirs}, here by {ours}{cure}")
+    if further := [kind for kind in place_of if kind not in _MODULES_READ]:
+        told.append(f"its {' and '.join(further)} is left out")
+    details = _json_of(name, "config_sentence_transformers.json")
+    prompts = details.get("prompts") if isinstance(details, dict) else None
+    if isinstance(prompts, dict) and any(prompts.values()):
+        told.append("its prompts are not used (a task's instruction is)")
+    if not told:
+        return None
+    return f"Of the SentenceTransformer {name!r} only the transformer is read: {'; '.join(told)}."
+
+
+def _pooling_said(name: str, place: str | None) -> str:
+    """Returns how a SentenceTransformer pools by its file, an empty text where it does not say."""
+    said = _json_of(name, f"{place}/config.json") if place else None
+    if not isinstance(said, dict):
+        return ""
+    modes = said.get("pooling_mode")
+    if modes is None:
+        modes = [mode for key, mode in _FORMER_MODES.items() if said.get(key)]
+    return " and ".join(map(str, modes)) if isinstance(modes, list) else str(modes)
+
+
+def _json_of(name: str, file: str) -> Any:
+    """Returns what a JSON file of a model holds, None where there is none that can be read."""
+    folder = Path(name)
+    if folder.suffix == ".gguf":
+        return None
+    try:
+        if not folder.exists():
+            return read_json(Path(hf_hub_download(name, file)))
+        path = (folder / file).resolve()
+        return read_json(path) if path.is_relative_to(folder.resolve()) else None
+    # No such file, no connection, or no name of a hub: the model itself is told of elsewhere.
+    except (OSError, ValueError, EntryNotFoundError):
+        return None
 
 
 @contextlib.contextmanager

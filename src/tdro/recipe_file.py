@@ -1,6 +1,5 @@
-"""Reading a recipe: the YAML file, overrides, errors in one sentence, and paths made absolute."""
+"""Reading a recipe: the YAML file, overrides, and paths made absolute."""
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,23 +7,14 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from tdro.compare_settings import CompareSettings
 from tdro.errors import InputError
-from tdro.recipe import BenchmarkEntry, Recipe, TaskFolder
+from tdro.recipe import Recipe, TaskFolder
+from tdro.recipe_mistakes import nearest, sentences_of
 from tdro.recipe_yaml import NotYamlError, parse_yaml
 from tdro.selection import split_selection
-from tdro.settings import (
-    CurveSettings,
-    EncoderSettings,
-    LearningSettings,
-    LoraSettings,
-    MergingSettings,
-    ReferenceSettings,
-    RegressionSettings,
-    TrainingSettings,
-)
+from tdro.settings import LEARNERS, LOOPED, EncoderSettings, LearningSettings
 from tdro.tasks.entry import TaskEntry
-from tdro.tasks.options import Columns, RowFilter
+from tdro.tasks.reading import either
 
 # What of the learning settings matters once the losses are there.
 _REPLAYED = ("eta", "cut", "smoothing", "ema_decay")
@@ -75,7 +65,7 @@ def _loaded(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -
     try:
         recipe = Recipe.model_validate(_without_nulls(content, Recipe))
     except ValidationError as error:
-        for sentence in _sentences(error):
+        for sentence in sentences_of(error):
             tell(f"{path}: {sentence}")
         return None
     return _resolved(recipe, path, tell)
@@ -182,6 +172,11 @@ def replay_settings(method: str, overrides: Sequence[str]) -> LearningSettings:
         InputError: The method, a key or a value is wrong; one sentence.
     """
     content: dict[str, Any] = {"method": method}
+    if method not in LEARNERS:
+        raise InputError(
+            f"'method' is {method!r}: a replay takes {either(tuple(map(repr, LOOPED)))}; the "
+            f"nearest is {nearest(method, LOOPED)!r}."
+        )
     for override in overrides:
         if override.partition("=")[0] not in _REPLAYED:
             raise InputError(f"--set {override}: a replay reads {', '.join(_REPLAYED)} only.")
@@ -189,7 +184,7 @@ def replay_settings(method: str, overrides: Sequence[str]) -> LearningSettings:
     try:
         return LearningSettings.model_validate(content)
     except ValidationError as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(sentences_of(error)[0]) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -225,77 +220,6 @@ def _apply(content: dict[str, Any], override: str) -> None:
         place[parent] = dict(inner)
         place = place[parent]
     place[last] = value
-
-
-def _sentence(error: ValidationError) -> str:
-    return _sentences(error)[0]
-
-
-def _sentences(error: ValidationError) -> list[str]:
-    """Returns what is wrong, the problem that explains others first, each problem once."""
-    # A union reports its problems member by member; the deepest place is the one that was meant,
-    # and there a key that is too much explains one that is missing.
-    ordered = sorted(
-        error.errors(include_url=False),
-        key=lambda problem: (len(problem["loc"]), problem["type"] == "extra_forbidden"),
-        reverse=True,
-    )
-    found: dict[Any, str] = {}
-    for problem in ordered:
-        place = problem["loc"]
-        ambiguous = any(_is_union_label(str(step)) for step in place)
-        # What is wrong in the model is wrong in the proxy that takes it over.
-        if place and place[0] == "proxy" and ("model", *place[1:]) in found:
-            continue
-        found.setdefault(place[0] if ambiguous else place, _told(problem))
-    return list(found.values())
-
-
-def _told(problem: Any) -> str:
-    steps = [str(step) for step in problem["loc"] if not _is_union_label(str(step))]
-    key = ".".join(steps)
-    if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(steps[-1], _keys_beside(problem["loc"]), 1, 0.0)
-        return (
-            f"the key {key!r} (value {problem['input']!r}) is unknown; "
-            f"the nearest valid key is {near[0]!r}."
-        )
-    if problem["type"] == "missing":
-        return f"the key {key!r} is missing."
-    message = problem["msg"].removeprefix("Value error, ")
-    if isinstance(problem["input"], dict):
-        return f"in {key!r}, {message}." if key else f"{message}."
-    return f"{key!r} is {problem['input']!r}: {message[0].lower()}{message[1:]}."
-
-
-def _is_union_label(step: str) -> bool:
-    return step.startswith("tuple[") or step == TaskFolder.__name__
-
-
-def _keys_beside(place: Sequence[str | int]) -> list[str]:
-    members: dict[str, type[BaseModel]] = {
-        "tasks": TaskEntry,
-        "benchmarks": BenchmarkEntry,
-        "model": EncoderSettings,
-        "proxy": EncoderSettings,
-        "reference": ReferenceSettings,
-        "training": TrainingSettings,
-        "learning": LearningSettings,
-        "merging": MergingSettings,
-        "curve": CurveSettings,
-        "regression": RegressionSettings,
-        "compare": CompareSettings,
-    }
-    model: type[BaseModel] = members[str(place[0])] if len(place) > 1 else Recipe
-    if TaskFolder.__name__ in place:
-        model = TaskFolder
-    if "lora" in place[:-1]:
-        model = LoraSettings
-    if place[0] == "tasks" and "columns" in place[:-1]:
-        model = Columns
-    if place[0] == "tasks" and "filter" in place[:-1]:
-        model = RowFilter
-    return list(model.model_fields)
 
 
 def _resolved(recipe: Recipe, path: Path, tell: Callable[[str], None]) -> Recipe:

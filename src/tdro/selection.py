@@ -6,7 +6,6 @@ from typing import Any
 
 from tdro.errors import InputError
 from tdro.mixture import Mixture
-from tdro.settings import MEASURE_GAINS
 
 HELPED = "helped"
 # Where a mixture file keeps what was measured of each task, and what its gain is called there.
@@ -42,15 +41,29 @@ def selected(mixture: Mixture, selection: str) -> Mixture:
     """
     if selection != HELPED:
         return mixture.top(selection.removeprefix("top-"))
-    gains, errors = gains_told(mixture)
-    here = {task: gain for task, gain in gains.items() if task in mixture.weights}
-    out = set(unhelped_tasks(here, errors))
+    out = left_out(mixture)
     kept = [task for task in mixture.weights if task not in out]
     return Mixture(
         dict.fromkeys(kept, 1 / len(kept)),
         {task: mixture.sizes[task] for task in kept if mixture.sizes},
         {**mixture.details, "selection": HELPED},
     )
+
+
+def left_out(mixture: Mixture) -> set[str]:
+    """Returns the tasks of a mixture that the selection ``helped`` leaves out.
+
+    Raises:
+        InputError: The mixture tells no gains.
+    """
+    gains, errors = gains_told(mixture)
+    here = {task: gain for task, gain in gains.items() if task in mixture.weights}
+    return set(unhelped_tasks(here, errors))
+
+
+def tells_gains(mixture: Mixture) -> bool:
+    """Tells whether a mixture says what further rows gain on each task."""
+    return any(told in mixture.details for told, _ in _MEASURED)
 
 
 def gains_told(mixture: Mixture) -> tuple[dict[str, float], dict[str, float]]:
@@ -71,6 +84,9 @@ def gains_told(mixture: Mixture) -> tuple[dict[str, float], dict[str, float]]:
                 raise InputError(
                     f"{told!r} of the mixture must give a {gain!r} and an 'error' for each task."
                 ) from None
+    # Here, since a mixture is shown and selected from without a recipe's settings.
+    from tdro.settings import MEASURE_GAINS
+
     raise InputError(
         "'helped' selects by what further rows gain on each task, which this mixture does not "
         f"tell: take one of {' or '.join(MEASURE_GAINS)}."

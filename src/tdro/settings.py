@@ -155,7 +155,9 @@ LEARNING_CURVE = "learning-curve"
 REGRESSION = "regression"
 # Methods without a loop, and the section that each reads in place of ``learning``.
 _SECTIONS = {MERGE_SEARCH: "merging", LEARNING_CURVE: "curve", REGRESSION: "regression"}
-LEARNERS = (*_METHODS, *_SECTIONS)
+# Methods that learn from row losses, in a loop.
+LOOPED = tuple(_METHODS)
+LEARNERS = (*LOOPED, *_SECTIONS)
 # Methods whose mixtures tell what further rows gain on each task.
 MEASURE_GAINS = (LEARNING_CURVE, REGRESSION)
 _TOLERANCE = 0.005
@@ -239,7 +241,8 @@ class LearningSettings(Settings):
         if method in _SECTIONS and len(given) > 1:
             odd = next(name for name in given if name != "method")
             raise ValueError(
-                f"{odd!r} is not read by {method}: see the section {_SECTIONS[method]!r}"
+                f"{odd!r} is not read by {method}: see the section {_SECTIONS[method]!r} and "
+                f"write learning: {{method: {method}}} alone"
             )
         if method not in _METHODS:
             return given

@@ -201,8 +201,11 @@ def test_sizes_are_read_with_their_units(number, unit):
     assert bytes_of(f"{number} {unit[0]}") == pytest.approx(number * unit[1], abs=1)
 
 
-def test_a_bare_number_is_bytes():
-    assert bytes_of("512") == 512
+def test_a_number_without_a_unit_is_refused():
+    assert bytes_of("512 B") == 512
+    for text in ("80", " 0.5 "):
+        with pytest.raises(InputError, match=f"takes a unit: {text.strip()}GB"):
+            bytes_of(text)
     with pytest.raises(InputError):
         bytes_of("GB")
 

@@ -111,5 +111,5 @@ def test_an_unknown_task_is_told():
 
 def test_without_mteb_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mteb", None)
-    with pytest.raises(InputError, match=r"pip install 'tdro\[mteb\]'"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[mteb\]' in the clone"):
         official_tasks(["SciFact"])

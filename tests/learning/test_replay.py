@@ -5,6 +5,8 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +149,9 @@ def test_a_file_that_is_no_record_is_told(tmp_path):
     for name, sentence in (("x.parquet", "no record of row losses"), ("y.parquet", "not exist")):
         with pytest.raises(InputError, match=sentence):
             LossRecord.load(tmp_path / name)
+    pq.write_table(pa.table({"task": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(InputError, match=r"no record of row losses: give the row_losses\.parquet"):
+        LossRecord.load(tmp_path / "other.parquet")
     (tmp_path / "z.json").write_text("[1]")
     with pytest.raises(InputError, match="no JSON object"):
         LossRecord.load(tmp_path / "z.json")
@@ -189,7 +194,12 @@ def test_set_changes_eta_and_cut(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--method", "nope"), "'method' is 'nope'"),
+        (
+            ("--method", "tdr"),
+            "'method' is 'tdr': a replay takes 'tdro-pooled', 'tdro', 'tdro-paper', "
+            "'tdro-released', 'group-dro' or 'doremi'; the nearest is 'tdro'.",
+        ),
+        (("--method", "regression"), "does not learn from row losses"),
         (
             ("--method", "doremi", "--set", "cut=0.2"),
             "'cut' is read by tdro-pooled, tdro",

@@ -48,7 +48,7 @@ def test_shown(folder):
     assert "bad.jsonl.gz is broken after line 0" in shown
     assert "13 unknown layout" in shown
     assert "1 empty query" in shown
-    assert f"{folder / 'some.jsonl'}:2: unknown layout (keys '[red]x')" in shown
+    assert f"{folder / 'some.jsonl'}:2: unknown layout (keys '[red]x'" in shown
     assert f"and 4 more in {folder / 'some.jsonl'}" in shown
     assert f"{folder / 'some.jsonl'}:12:" not in shown
 

@@ -144,6 +144,16 @@ def test_what_does_not_go_into_one_file(tmp_path):
         convert([source(tmp_path / "a.jsonl")], tmp_path / "b.jsonl", "tevatron")
     with pytest.raises(InputError, match="not named as a file of the format parquet"):
         convert([task], tmp_path / "b.jsonl", "tevatron", "parquet")
+    for name in ("b.csv", "b.JSON", "b.json.gz"):
+        with pytest.raises(InputError, match=r"that no task is read from: end its name in \.jsonl"):
+            convert([task], tmp_path / name, "tevatron")
+        assert not (tmp_path / name).exists()
+    odd = TaskSource("o", write_jsonl(tmp_path / "odd.jsonl", [{"question": 1, "answer": 2}] * 2))
+    with pytest.raises(InputError, match=r"all 2 .* line 1 .*{query: question, positive: answer}"):
+        convert([odd], tmp_path / "b.jsonl", "tevatron")
     write_jsonl(tmp_path / "bad.jsonl", [row("", "a")])
-    with pytest.raises(InputError, match=r"bad\.jsonl holds no usable row.*1 empty query"):
+    with pytest.raises(
+        InputError,
+        match=r"bad\.jsonl holds no usable row: its only row .* line 1 \(empty query\)",
+    ):
         convert([TaskSource("a", tmp_path / "bad.jsonl")], tmp_path / "b.jsonl", "tevatron")

@@ -61,7 +61,16 @@ def test_an_empty_positive_beside_a_good_one_is_left_out():
         (["query"], Reason.NOT_OBJECT, "list"),
         (None, Reason.NOT_OBJECT, "NoneType"),
         ({}, Reason.UNKNOWN_LAYOUT, "no keys"),
-        ({"question": 1, "answer": 2}, Reason.UNKNOWN_LAYOUT, "'question', 'answer'"),
+        (
+            {"question": 1, "answer": 2},
+            Reason.UNKNOWN_LAYOUT,
+            "keys 'question', 'answer'; name them: columns: {query: question, positive: answer}",
+        ),
+        (
+            {"Response": 1, "odd key: ": 2},
+            Reason.UNKNOWN_LAYOUT,
+            "name them: columns: {query: ..., positive: Response}",
+        ),
         ({str(n): n for n in range(10)}, Reason.UNKNOWN_LAYOUT, "and 2 more"),
         ({"query": "q"}, Reason.UNKNOWN_LAYOUT, "'query'"),
         ({"query": 3, "pos": ["a"]}, Reason.WRONG_TYPE, "'query' holds int"),

@@ -73,5 +73,5 @@ def test_large_tasks_are_searched_in_a_sample(monkeypatch):
 
 def test_missing_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    with pytest.raises(InputError, match=r"tdro\[run\]"):
+    with pytest.raises(InputError, match=r"-e '\.\[run\]'"):
         _mine(["q"])

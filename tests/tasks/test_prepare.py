@@ -167,13 +167,18 @@ def test_bad_rows_are_dropped_and_named_by_line(tmp_path):
     assert len(rows) == 2
     assert report.dropped == {"unknown layout": 1, "empty query": 1, "empty positive": 12}
     assert len(report.problems) == 10
-    assert str(report.problems[0]) == f"{tmp_path / 't.jsonl'}:2: unknown layout (keys 'x')"
+    assert str(report.problems[0]) == (
+        f"{tmp_path / 't.jsonl'}:2: unknown layout (keys 'x'; name them: columns: "
+        "{query: ..., positive: ...})"
+    )
     assert report.rows_read == report.rows + sum(report.dropped.values())
 
 
 def test_no_usable_row(tmp_path):
     with pytest.raises(InputError, match=r"no usable row: all 2 .* line 1 \(unknown layout"):
         _prepare(tmp_path, [{"x": 1}, row("", "b")])
+    with pytest.raises(InputError, match=r"its only row was dropped, in line 1 \(empty query\)"):
+        _prepare(tmp_path, [row("", "b")], "one")
 
 
 def test_words_are_counted(tmp_path):

@@ -22,6 +22,7 @@ from tdro.tasks.duplicates import THRESHOLD
 from tdro.tasks.identity import reading_options, source_identity
 from tdro.tasks.layouts import Row
 from tdro.tasks.rows import read_rows
+from tdro.tasks.scan import no_row_left
 from tdro.tasks.sources import INDEX_FILE, INDEXED_FOLDER
 from tdro.tasks.task import TaskSource
 from tdro.tasks.texts import DistinctTexts
@@ -205,8 +206,7 @@ def _check_left(
     one = found[first.name]
     removed = sum(one["rows_removed"].values())
     if not removed:
-        counts = ", ".join(f"{count} {reason}" for reason, count in one["rows_dropped"].items())
-        raise InputError(f"{first.place} holds no usable row: all were dropped ({counts}).")
+        raise no_row_left(first, one["rows_dropped"])
     names = sorted({line["benchmark"] for line in one["found"]})
     more = f" Likewise {', '.join(repr(other.name) for other in empty[1:])}." if empty[1:] else ""
     raise InputError(

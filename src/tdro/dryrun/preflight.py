@@ -96,7 +96,9 @@ def _packages(recipe: Recipe, found: Findings) -> None:
         wanted["peft"] = "lora"
     for name, extra in wanted.items():
         if importlib.util.find_spec(name) is None:
-            found.problems.append(f"A run needs the package {name!r}: pip install 'tdro[{extra}]'.")
+            found.problems.append(
+                f"A run needs the package {name!r}: pip install -e '.[{extra}]' in the clone."
+            )
 
 
 def _model(settings: EncoderSettings, found: Findings) -> None:

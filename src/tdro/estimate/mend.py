@@ -22,11 +22,13 @@ def bytes_of(text: str) -> int:
     """Reads a size such as ``80GB``, ``40GiB`` or ``512 MB``.
 
     Raises:
-        InputError: It is no size.
+        InputError: It is no size, or a number without a unit.
     """
     cleaned = text.strip().upper().replace(" ", "")
     number = cleaned.rstrip("BKMGTI")
-    unit = cleaned[len(number) :] or "B"
+    unit = cleaned[len(number) :]
+    if not unit and number.replace(".", "", 1).isdecimal():
+        raise InputError(f"--memory takes a unit: {number}GB, not {text!r}.")
     try:
         size = float(number) * _UNITS[unit if unit.endswith("B") else f"{unit}B"]
     except (ValueError, KeyError):

@@ -30,7 +30,7 @@ from tdro.evaluation.reading import (
     read_queries,
     text_of,
 )
-from tdro.files import publish, read_json, write_json
+from tdro.files import make_folder, publish, read_json, write_json
 
 DETAILS_FILE = "benchmark.json"
 QRELS_FILE = "qrels/test.tsv"
@@ -241,7 +241,7 @@ def write_benchmark(
         qrels: Triples of query id, document id and relevance.
         own_ids: Whether a document with the id of the query may be found for it.
     """
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(directory.parent)
     partial = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     try:
         partial.chmod(0o755)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tdro.errors import InputError
 from tdro.evaluation.reading import Document, repeated
-from tdro.files import digest, locked
+from tdro.files import digest, locked, make_folder
 
 _DOCUMENTS = pa.schema([("id", pa.string()), ("text", pa.string())])
 _DOCUMENTS_PER_WRITE = 1000
@@ -50,7 +50,7 @@ def map_documents(
     name = digest(identity[0] if len(identity) == 1 else identity)
     target = (cache or _process_folder()) / f"documents-{name}.arrow"
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         # A second process waits and finds it done; what a killed one left is written over.
         with locked(target.with_suffix(".lock"), wait=True):
             if not target.exists():

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tdro.errors import InputError
-from tdro.files import file_name, publish
+from tdro.files import file_name, make_folder, publish
 from tdro.prompts import query_prompt
 from tdro.tasks.negatives import Numbers, others
 from tdro.tasks.prepare import prepare_task
@@ -109,7 +109,7 @@ def write_rows(
     if absent:
         raise InputError(f"{data} has no file of task {absent[0]!r}: add it or leave the task out.")
     target = Path(folder)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as space:
         partial = Path(space) / "rows"
         partial.mkdir()

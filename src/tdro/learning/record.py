@@ -116,7 +116,16 @@ def _from_parquet(path: Path) -> LossRecord:
         raise InputError(f"{path} does not exist.")
     try:
         table = pq.read_table(path, partitioning=None)
-        head = json.loads(table.schema.metadata[_HEAD.encode()])
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path} is no record of row losses ({error}).") from None
+    written = (table.schema.metadata or {}).get(_HEAD.encode())
+    if written is None:
+        raise InputError(
+            f"{path} is no record of row losses: give the {RECORD_FILE} that a run leaves beside "
+            "its mixture."
+        )
+    try:
+        head = json.loads(written)
         tasks, accumulation = tuple(head["tasks"]), int(head["accumulation"])
         proxy, reference, task_of, micro = (
             table[name].to_numpy()

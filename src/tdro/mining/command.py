@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tdro.errors import InputError
-from tdro.files import file_name, locked, read_json, write_json
+from tdro.files import file_name, locked, make_folder, read_json, write_json
 from tdro.mining.choosing import FILTERED
 from tdro.mining.ranking import Bm25Ranker, Ranker
 from tdro.mining.settings import MiningSettings
@@ -66,7 +66,7 @@ def mine_tasks(
     }
     told = {"settings": inputs}
     _check_place(output, inputs)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     try:
         with locked(output / _LOCK_FILE, wait=False):
             write_json(output / REPORT_FILE, told)

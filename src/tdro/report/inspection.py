@@ -17,7 +17,7 @@ from tdro.cleaning.inspection import (
     inspect,
 )
 from tdro.errors import InputError, require
-from tdro.files import write_json, write_text
+from tdro.files import make_folder, write_json, write_text
 from tdro.progress import stage_progress
 from tdro.report import figures
 from tdro.report.html import count, render_template
@@ -65,7 +65,7 @@ def inspect_to(
     for path in filter(None, (target, as_json)):
         if path.is_dir():
             raise InputError(f"{path} is a folder: name a file to write.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
     for module, extra in _NEEDED.items():
         require(module, extra)
     with stage_progress(console, "tasks") as tick:

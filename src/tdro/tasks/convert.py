@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tdro.errors import InputError
-from tdro.files import file_name, write_json
+from tdro.files import file_name, make_folder, write_json
 from tdro.tasks.layouts import Row
-from tdro.tasks.reading import suffix_of
+from tdro.tasks.reading import either, suffix_of
 from tdro.tasks.rows import read_rows
+from tdro.tasks.scan import no_row_left
 from tdro.tasks.sources import INDEX_FILE, INDEXED_FOLDER
 from tdro.tasks.task import TaskSource
 from tdro.tasks.texts import DistinctTexts
@@ -25,6 +26,9 @@ from tdro.tasks.texts import DistinctTexts
 LayoutName = Literal["flagembedding", "tevatron", "sentence-transformers"]
 Format = Literal["jsonl", "jsonl.gz", "parquet"]
 _BATCH = 1000
+_WRITTEN = get_args(Format)
+# Endings that only a file has, so that none of them is made a folder.
+_FILES = (".csv", ".gz", ".json", ".ndjson", ".tsv", ".txt", ".xlsx", ".zip", ".zst")
 
 _Record = dict[str, Any]
 _Write = Callable[[_Record], None]
@@ -78,9 +82,14 @@ def convert(
     if target.exists():
         raise InputError(f"{target} is there already: remove it or give another name.")
     ending = (suffix_of(target) or "")[1:]
+    if not ending and target.suffix.lower() in _FILES:
+        raise InputError(
+            f"{target} is named as a file that no task is read from: end its name in "
+            f"{either(tuple(f'.{one}' for one in _WRITTEN))}, or name a folder."
+        )
     if not ending:
         return _folder(sources, target, layout, form or "jsonl", max_rows, strict)
-    if ending not in ("jsonl", "jsonl.gz", "parquet") or form not in (None, ending):
+    if ending not in _WRITTEN or form not in (None, ending):
         raise InputError(f"{target} is not named as a file of the format {form or 'jsonl'}.")
     if len(sources) != 1:
         raise InputError(
@@ -92,7 +101,7 @@ def convert(
             "hold: name a folder, which gets a tasks.json."
         )
     partial = target.with_name(f".partial.{target.name}")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     try:
         done = _file(sources[0], partial, target, layout, max_rows, strict)
         partial.replace(target)
@@ -111,7 +120,7 @@ def _folder(
 ) -> list[Converted]:
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / INDEXED_FOLDER).mkdir(parents=True)
+    make_folder(partial / INDEXED_FOLDER)
     index: dict[str, dict[str, str]] = {}
     done = []
     try:
@@ -148,8 +157,7 @@ def _file(
             write(row)
             rows += 1
     if rows == 0:
-        counts = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
-        raise InputError(f"{source.place} holds no usable row: all were dropped ({counts}).")
+        raise no_row_left(source, dropped)
     return Converted(source, final, rows, dict(dropped), dict(left_out))
 
 

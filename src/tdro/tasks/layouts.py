@@ -1,11 +1,19 @@
 """The layouts a row can be written in, told apart by their keys."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
 _KEYS_SHOWN = 8
+_PLAIN_KEY = re.compile("[A-Za-z]\\w{0,39}", re.ASCII)
+# What others call the query and its passage, where a layout is not known.
+_QUERY_KEYS = ("query", "question", "anchor", "q", "prompt", "input", "sentence1", "text1")
+_POSITIVE_KEYS = (
+    *("positive", "pos", "positives", "answer", "answers", "passage", "document", "context"),
+    *("response", "output", "sentence2", "text2"),
+)
 
 
 class Reason(StrEnum):
@@ -238,7 +246,7 @@ def find_layout(record: object) -> Layout | Problem:
         for layout in _KEYED:
             if layout.keys <= record.keys():
                 return layout
-        return Problem(Reason.UNKNOWN_LAYOUT, _keys_found(record))
+        return Problem(Reason.UNKNOWN_LAYOUT, f"{_keys_found(record)}{_naming(record)}")
     if isinstance(record, list) and len(record) > 1:
         return _LIST
     found = f"list of {len(record)}" if isinstance(record, list) else type(record).__name__
@@ -286,6 +294,16 @@ def finish(parts: Parts) -> Row | Problem:
     if not any(positives):
         return Problem(Reason.EMPTY_POSITIVE)
     return Row(query, tuple(filter(None, positives)), tuple(filter(None, negatives)))
+
+
+def _naming(record: Mapping[str, Any]) -> str:
+    """Returns how to name the columns of a record, with its own keys where they can be guessed."""
+    if not record:
+        return ""
+    keys = [str(key) for key in record if _PLAIN_KEY.fullmatch(str(key))]
+    query = next((key for key in keys if key.lower() in _QUERY_KEYS), "...")
+    positive = next((key for key in keys if key.lower() in _POSITIVE_KEYS), "...")
+    return f"; name them: columns: {{query: {query}, positive: {positive}}}"
 
 
 def _keys_found(record: Mapping[str, Any]) -> str:

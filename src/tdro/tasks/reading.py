@@ -190,7 +190,7 @@ def task_files(folder: Path) -> dict[str, Path]:
 
 def either(words: tuple[str, ...]) -> str:
     """Lists words for a sentence: a, b or c."""
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def first_line(error: Exception) -> str:

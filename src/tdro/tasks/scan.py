@@ -155,23 +155,27 @@ def scan(
                 raise InputError(f"{problem}: mend or remove this row.")
             tally.drop(row, problem)
     if not queries:
-        raise InputError(_nothing_left(source, tally))
+        raise no_row_left(source, tally.dropped)
     return tally.result()
 
 
-def _nothing_left(source: TaskSource, tally: "_Tally") -> str:
-    count = tally.dropped.total()
-    if tally.problems:
-        first = tally.problems[0]
-        return (
-            f"{source.place} holds no usable row: all {count} were dropped, "
-            f"the first in line {first.line} ({first.reason})."
-        )
-    reason, most = tally.dropped.most_common(1)[0]
-    return (
-        f"{source.place}: the filter leaves no row: all {count} were dropped, {most} for "
-        f"{reason!r}; loosen it."
-    )
+def no_row_left(source: TaskSource, dropped: Mapping[str, int]) -> InputError:
+    """Returns what to say of a task all of whose rows were dropped.
+
+    Args:
+        source: The task; read again up to its first row that is bad.
+        dropped: Rows dropped, by reason; at least one.
+    """
+    count = sum(dropped.values())
+    for _, line, row in read_rows(source):
+        if isinstance(row, Problem) and not row.reason.by_choice:
+            told = f"all {count} were dropped, the first in line {line}"
+            if count == 1:
+                told = f"its only row was dropped, in line {line}"
+            return InputError(f"{source.place} holds no usable row: {told} ({row}).")
+    reason, most = max(dropped.items(), key=lambda one: one[1])
+    told = f"all {count} were dropped, {most} for" if count > 1 else "its only row was dropped for"
+    return InputError(f"{source.place}: the filter leaves no row: {told} {reason!r}; loosen it.")
 
 
 class _Pairs:
