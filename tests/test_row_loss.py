@@ -78,7 +78,7 @@ class StopError(Exception):
 def test_reference_losses_go_on_from_finished_windows(
     plan, training_tasks, model, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("tdro.reference._WINDOW", 10)
+    monkeypatch.setattr("tdro.reference.WINDOW", 10)
     tasks = [item.task for item in training_tasks]
     options = {"temperature": 0.05, "chunk_tokens": 500, "precision": "fp32"}
     score = partial(score_plan, [Share(model, np.arange(len(plan.task_of)))], plan, tasks)
