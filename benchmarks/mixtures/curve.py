@@ -65,10 +65,12 @@ def draw(found: dict[str, list[dict]], metric: str, path: Path) -> None:
             panel.errorbar(rows, means, yerr=bars, label=name, linewidth=1.3, capsize=2, marker=".")
         panel.set_title(GROUPS[group], fontsize=10)
         panel.tick_params(labelsize=8)
-    panels[0].legend(fontsize=7)
-    figure.supxlabel("rows trained on", fontsize=9)
+    figure.supxlabel("rows trained on", fontsize=9, y=0.17)
     figure.supylabel(f"mean {metric}", fontsize=9)
-    figure.tight_layout()
+    # Below the panels, where it hides no point.
+    figure.tight_layout(rect=(0, 0.2, 1, 1))
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=min(5, len(labels)), fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Without a date and with fixed ids, the same figures give the same file.
     with pyplot.rc_context({"svg.hashsalt": "tdro"}):
