@@ -344,6 +344,17 @@ def test_models_that_are_not_kept_are_trained_again_only_when_needed(recipe_file
     assert len({line["retriever"] for line in scores}) == 2
 
 
+def test_a_selection_that_leaves_nothing_out_is_the_uniform_retriever(recipe_file, tmp_path):
+    even = tmp_path / "even.json"
+    Mixture.uniform(["alpha", "beta", "tiny"]).save(even)
+    console = Console(record=True, width=200, file=(tmp_path / "said.txt").open("w"))
+    execute(load_recipe(recipe_file, [f"retrievers=[uniform, {even}]"]), tmp_path / "run", console)
+    assert "retriever even: the same training as retriever uniform, copied" in console.export_text()
+    models = [tmp_path / f"run/retrievers/{name}/model" for name in ("uniform", "even")]
+    one, other = ((model / "model.safetensors").read_bytes() for model in models)
+    assert one == other
+
+
 def test_a_training_that_reference_and_uniform_share_is_done_once(recipe_file, finished, tmp_path):
     output, said = finished
     copied = "reference: the same training as retriever uniform, copied"

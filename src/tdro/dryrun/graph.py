@@ -21,9 +21,10 @@ from tdro.run.evaluation import (
     outside_sources,
     scores_stage,
 )
+from tdro.run.merging import CONFIRMED
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
-from tdro.run.outline import CONFIRMED, Planned, outline
+from tdro.run.outline import Planned, outline
 from tdro.run.overlap import overlap_stages
 from tdro.stages import NotDoneError, Pending, RunDirectory, Stage, goes_on
 from tdro.tasks.task import Task, TaskSource

@@ -9,14 +9,15 @@ from tdro.errors import InputError
 from tdro.evaluation.benchmark import load_benchmark
 from tdro.evaluation.holdout import write_holdout
 from tdro.files import file_name
+from tdro.learning.diagnosis import doubts_of_gains
 from tdro.learning.losses import Floats
 from tdro.mixture import Mixture
 from tdro.progress import Tick
 from tdro.prompts import query_prompt
-from tdro.run.context import Context
+from tdro.run.context import Context, warn_of_mixture
 from tdro.run.models import Training, complete_training
-from tdro.selection import HELPED, selected
-from tdro.settings import MEASURE_GAINS, TrainingSettings
+from tdro.selection import HELPED, gains_told, selected, tells_gains
+from tdro.settings import TrainingSettings
 from tdro.stages import Stage
 from tdro.tasks.training import TrainingTask, hold_out
 
@@ -125,6 +126,12 @@ def development_set(context: Context, apart: Apart, model_at: Path) -> "Developm
     )
 
 
+def warn_of_gains(context: Context, place: str, mixture_at: Path) -> None:
+    """Warns of tasks that further rows do not help, by the gains of a finished mixture."""
+    gains = gains_told(Mixture.load(mixture_at / "last.json"))
+    warn_of_mixture(context, place, doubts_of_gains(*gains))
+
+
 def save_mixture(
     context: Context, directory: Path, weights: Mapping[str, float], told: Mapping[str, Any]
 ) -> None:
@@ -141,5 +148,5 @@ def save_mixture(
     details = {"method": learning.method, "kept": True, **settings, **told}
     mixture = Mixture(weights, context.sizes, details)
     mixture.save(directory / "last.json")
-    for selection in ("top-0.7", *([HELPED] if learning.method in MEASURE_GAINS else [])):
+    for selection in ("top-0.7", *([HELPED] if tells_gains(mixture) else [])):
         selected(mixture, selection).save(directory / f"{selection}.json")

@@ -6,13 +6,11 @@ from typing import Any
 import numpy as np
 
 from tdro.learning.curve import curve_weights, gains_of
-from tdro.learning.diagnosis import doubts_of_gains
 from tdro.mixture import Mixture
 from tdro.progress import Tick
-from tdro.run.apart import development_set, save_mixture, set_apart, train_apart
-from tdro.run.context import Context, mixture_label, warn_of_mixture
+from tdro.run.apart import development_set, save_mixture, set_apart, train_apart, warn_of_gains
+from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
-from tdro.selection import gains_told
 from tdro.stages import Stage, fingerprint_of
 
 
@@ -65,6 +63,5 @@ def complete_learning_curve(context: Context, place: str) -> Path:
     }
     stage = Stage(mixture_label(context, place), place, inputs, work)
     mixture_at = context.directory.complete(stage)
-    gains = gains_told(Mixture.load(mixture_at / "last.json"))
-    warn_of_mixture(context, place, doubts_of_gains(*gains))
+    warn_of_gains(context, place, mixture_at)
     return mixture_at

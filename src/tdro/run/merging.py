@@ -17,9 +17,10 @@ from tdro.progress import Tick
 from tdro.run.apart import Apart, development_set, save_mixture, set_apart, train_apart
 from tdro.run.context import Context, mixture_label
 from tdro.run.models import complete_encoder
-from tdro.run.outline import CONFIRMED
 from tdro.stages import Stage, fingerprint_of
 
+CONFIRMED = "confirmed"
+"""Folder of the confirming runs: fewer where fewer mixtures differ."""
 CANDIDATES_FILE = "candidates.parquet"
 _ASKED_FILE = "asked.jsonl"
 

@@ -47,7 +47,7 @@ class Training:
         mixture: Weights of the tasks.
         settings: Steps, batch size, learning rate and so on.
         more_inputs: What tells its tasks from those of the run, where they differ.
-        twin: Folder of a stage that may be the same training; done once, it is copied.
+        twins: Folders of stages that may be the same training; done once, it is copied.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Training:
     mixture: Mixture
     settings: TrainingSettings
     more_inputs: Mapping[str, Any] = field(default_factory=dict)
-    twin: str = ""
+    twins: Sequence[str] = ()
 
 
 def complete_encoder(context: Context, settings: EncoderSettings) -> Path:
@@ -134,7 +134,8 @@ def complete_retriever(
         context.tasks_for(recipe.model),
         mixture,
         settings or recipe.training,
-        twin=REFERENCE,
+        # Uniform is what a selection is that leaves nothing out.
+        twins=(REFERENCE, f"retrievers/{BASELINE}"),
     )
     return complete_training(context, training)
 
@@ -157,7 +158,7 @@ def _reference(
         Mixture.uniform(item.name for item in tasks),
         recipe.reference,
         more_inputs,
-        twin=f"retrievers/{BASELINE}",
+        twins=(f"retrievers/{BASELINE}",),
     )
     return complete_training(context, training)
 
@@ -199,14 +200,19 @@ def complete_training(context: Context, training: Training) -> Path:
 def _copied(
     context: Context, training: Training, fingerprint: str, directory: Path
 ) -> dict[str, Any] | None:
-    """Copies the twin of a training, if it is the same and has its model.
+    """Copies a twin of a training, if one is the same and has its model.
 
     Returns:
         What the twin counted, with the seconds it took; None where there is nothing to copy.
     """
-    twin = context.directory.root / training.twin
-    there = training.twin and (twin / MODEL_FOLDER).is_dir() and (twin / MANIFEST_FILE).is_file()
-    if not there or fingerprint_of(twin) != fingerprint:
+    folders = [context.directory.root / twin for twin in training.twins]
+    there = (
+        twin
+        for twin in folders
+        if (twin / MODEL_FOLDER).is_dir() and (twin / MANIFEST_FILE).is_file()
+    )
+    twin = next((one for one in there if fingerprint_of(one) == fingerprint), None)
+    if twin is None:
         return None
     manifest = read_json(twin / MANIFEST_FILE)
     # Checkpoints of a training that was killed before its twin was there.

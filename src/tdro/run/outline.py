@@ -7,6 +7,7 @@ from typing import Literal
 from tdro.evaluation.scores import BASELINE
 from tdro.files import file_name
 from tdro.recipe import Recipe, retriever_name
+from tdro.run.merging import CONFIRMED
 from tdro.settings import (
     LEARNING_CURVE,
     MERGE_SEARCH,
@@ -31,9 +32,6 @@ Kind = Literal[
     "holdouts",
     "scores",
 ]
-
-CONFIRMED = "confirmed"
-"""Folder of the confirming runs of ``merge-search``: fewer where fewer mixtures differ."""
 
 # Where proxy and model are alike these are one training, done for the first of them.
 _TWINS = ("reference", f"retrievers/{BASELINE}")
