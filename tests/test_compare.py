@@ -20,7 +20,9 @@ from tdro.evaluation.development import DevelopmentSet
 from tdro.learning.curve import curve_weights, shrunk
 from tdro.mixture import Mixture
 from tdro.recipe_file import load_recipe
-from tdro.run.compare import compare, entries_of
+from tdro.report.comparison import write_comparison
+from tdro.run.compare import compare
+from tdro.run.entries import entries_of
 from tdro.run.execute import execute
 from tests.conftest import synthetic_rows, write_task
 from tests.test_run import manifests
@@ -311,11 +313,21 @@ def test_tables_agree_and_runs_can_be_scored_elsewhere(finished):
     assert any(one.startswith("tdro-pooled: ") for one in told)
 
 
-def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(recipe_file, finished):
+def test_a_second_call_repeats_nothing_and_a_further_seed_only_adds(
+    recipe_file, finished, monkeypatch
+):
     output, _ = finished
     before = manifests(output)
+    written = []
+
+    def counted(directory):
+        written.append(directory)
+        return write_comparison(directory)
+
+    monkeypatch.setattr("tdro.run.compare.write_comparison", counted)
     run(recipe_file, output)
     assert manifests(output) == before
+    assert len(written) == 1, "tables of seeds that were done are tested once, at the end"
     run(recipe_file, output, ["compare.seeds=3", "compare.budgets=[1]"])
     after = manifests(output)
     assert {place: after[place] for place in before} == before

@@ -49,6 +49,9 @@ _Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a value: learning.steps=50."),
 ]
 
+_DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Only tell what would be done, and all that is wrong.")
+]
 _Devices = Annotated[int, typer.Option(min=1, help="GPUs; each holds all of a model.")]
 _Memory = Annotated[str | None, typer.Option(help="Memory of a GPU, such as 80GB.")]
 
@@ -61,10 +64,7 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Trace where the time of each stage goes.")
     ] = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Only tell what would be done, and all that is wrong."),
-    ] = False,
+    dry_run: _DryRun = False,
     devices: _Devices = 1,
     memory: _Memory = None,
 ) -> None:
@@ -90,7 +90,10 @@ def _look_before(
     from tdro.estimate.command import device_of
 
     device = device_of(devices, memory, None)
-    problems = dry_run(recipe, overrides, root, device, console())
+    _tell_problems(dry_run(recipe, overrides, root, device, console()))
+
+
+def _tell_problems(problems: Sequence[str]) -> None:
     for problem in problems:
         _tell(problem)
     if problems:
@@ -129,15 +132,23 @@ def compare(
         int | None,
         typer.Option(help="Do this seed only, beside processes that do others; no tables."),
     ] = None,
+    dry_run: _DryRun = False,
 ) -> None:
     """Train a retriever for every mixture and seed at equal compute, and test who is better."""
+    directory = output or Path("runs") / f"{recipe.stem}-compare"
+    if dry_run:
+        if seed is not None:
+            raise InputError("--dry-run tells of all seeds: leave --seed out.")
+        from tdro.dryrun.comparison import dry_compare
+
+        _tell_problems(dry_compare(recipe, overrides or (), directory, console()))
+        return
     from tdro.recipe_file import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
     from tdro.run.compare import compare as run_comparison
     from tdro.run.compare import compare_seed
 
-    directory = output or Path("runs") / f"{recipe.stem}-compare"
     if seed is None:
         run_comparison(resolved, directory, console())
     else:

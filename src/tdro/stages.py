@@ -69,6 +69,9 @@ class RunDirectory:
         profile: Also trace where the time of a stage goes (see ``tdro.profile``).
         shared: Other runs may complete stages here at the same time.
         processes: The processes of this run.
+
+    Attributes:
+        worked: Whether a stage was done here, not found done before.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class RunDirectory:
         self.shared = shared
         self._seen: set[tuple[str, str]] = set()
         self.warnings: list[str] = []
+        self.worked = False
 
     def complete(self, stage: Stage) -> Path:
         """Returns the stage's finished directory, doing the work if it has to be done.
@@ -106,6 +110,7 @@ class RunDirectory:
         partial = target.with_name(f".{target.name}.partial")
         if not processes.once(lambda: self._begin(stage, target, partial)):
             return target
+        self.worked = True
         started = time.monotonic()
         with stage_progress(self.console, stage.label) as tick:
             if stage.together:

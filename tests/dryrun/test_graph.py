@@ -6,7 +6,8 @@ import shutil
 import pytest
 from rich.console import Console
 
-from tdro.dryrun.graph import DONE, MISSING, OPEN, STALE, stage_graph
+from tdro.dryrun.directory import DONE, MISSING, OPEN, STALE
+from tdro.dryrun.graph import stage_graph
 from tdro.estimate.command import estimate
 from tdro.estimate.render import Device
 from tdro.recipe_file import load_recipe

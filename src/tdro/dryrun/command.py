@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tdro.dryrun.graph import DONE, OPEN, STALE, Told, stage_graph
+from tdro.dryrun.directory import Told, style_of
+from tdro.dryrun.graph import stage_graph
 from tdro.dryrun.preflight import Findings, preflight
 from tdro.errors import InputError
 from tdro.estimate.command import misfit_sentences, misfits_of, prepared_at
@@ -21,8 +22,6 @@ from tdro.estimate.stages import Estimator, StageEstimate
 from tdro.recipe import Recipe
 from tdro.recipe_file import checked_recipe
 from tdro.run.outline import outline
-
-_STYLES = {DONE: "dim", STALE: "yellow", OPEN: "yellow"}
 
 
 def dry_run(
@@ -89,5 +88,5 @@ def _table(told: Sequence[Told]) -> Table:
     drawn.add_column("state", no_wrap=True)
     drawn.add_column("why", overflow="fold")
     for one in told:
-        drawn.add_row(Text(one.label), one.state, Text(one.why), style=_STYLES.get(one.state, ""))
+        drawn.add_row(Text(one.label), one.state, Text(one.why), style=style_of(one.state))
     return drawn

@@ -1,56 +1,34 @@
 """The stages of a run and how each stands, told by going through the run without doing it."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import cast
 
-from datasets import Dataset
-from rich.console import Console
-
-from tdro.evaluation.benchmark import Benchmark
+from tdro.dryrun.directory import (
+    DONE,
+    MISSING,
+    OPEN,
+    DryDirectory,
+    Told,
+    hollow_holdouts,
+    hollow_outside,
+)
 from tdro.files import MANIFEST_FILE, file_name
 from tdro.recipe import Recipe, retriever_name
 from tdro.run.context import Context, open_context, prepared_task
-from tdro.run.evaluation import (
-    Judge,
-    complete_holdouts,
-    holdout_identity,
-    outside_identity,
-    outside_sources,
-    scores_stage,
-)
+from tdro.run.evaluation import Judge, complete_holdouts, scores_stage
 from tdro.run.merging import CONFIRMED
 from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
 from tdro.run.outline import Planned, outline
 from tdro.run.overlap import overlap_stages
-from tdro.stages import NotDoneError, Pending, RunDirectory, Stage, goes_on
+from tdro.stages import NotDoneError, Pending
 from tdro.tasks.task import Task, TaskSource
 
-DONE, STALE, MISSING, OPEN = "done", "stale", "to be done", "not known yet"
 _JUDGED = ("holdouts", "scores")
 _OF_HOLDOUTS = ("holdouts", "holdouts_unseen", "overlaps/excluded")
 _MIXTURE = "mixture"
-# What some layouts of benchmarks tell their instruction by.
-_READING = "reading the benchmarks"
-
-
-@dataclass(frozen=True)
-class Told:
-    """A stage and how it stands.
-
-    Attributes:
-        label: Its name for people.
-        state: ``done``, ``stale``, ``to be done``, or ``not known yet``: it was done, but whether
-            with the same inputs depends on a stage that has to be done first.
-        why: What has changed, or what it waits for; may be empty.
-    """
-
-    label: str
-    state: str
-    why: str = ""
 
 
 def stage_graph(recipe: Recipe, root: Path) -> list[Told]:
@@ -68,34 +46,12 @@ def stage_graph(recipe: Recipe, root: Path) -> list[Told]:
     return _Walk(recipe, root).graph()
 
 
-class _DryDirectory(RunDirectory):
-    """A run directory that does no stage but tells how each stands."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root, Console(quiet=True))
-        self.told: dict[str, Told] = {}
-
-    def complete(self, stage: Stage) -> Path:
-        """Returns the stage's folder; one that is not done has no content to be read."""
-        target = self.root / stage.directory
-        reason = self.why(stage)
-        if reason is None:
-            self.told.setdefault(stage.directory, Told(stage.label, DONE))
-            return target
-        first, _, why = reason.partition(", ")
-        if goes_on(stage, target.with_name(f".{target.name}.partial")):
-            why = "; ".join(filter(None, [why, "goes on where it was stopped"]))
-        state = MISSING if first == "to be done" else STALE
-        self.told.setdefault(stage.directory, Told(stage.label, state, why))
-        return cast(Path, Pending(stage.directory, stage.fingerprint))
-
-
 class _Walk:
     """Goes through the stages of a run, each as far as it can be told."""
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
         self.recipe = recipe
-        self.directory = _DryDirectory(root)
+        self.directory = DryDirectory(root)
         self.sources = recipe.task_sources()
         self.planned = outline(recipe, [source.name for source in self.sources])
         # What stages that were not reached wait for, by their places.
@@ -158,7 +114,7 @@ class _Walk:
 
         def judge() -> None:
             settings = self.recipe.proxy if entry == "reference" else self.recipe.model
-            judges = self._judges(context)
+            judges = hollow_holdouts(context) + self._outside
             self.directory.complete(scores_stage(context, name, trained[0], judges, settings))
 
         self._go([f"retrievers/{file_name(name)}"], train)
@@ -175,29 +131,9 @@ class _Walk:
             return self.directory.root / _MIXTURE
         return cast(Path, Pending(_MIXTURE))
 
-    def _judges(self, context: Context) -> list[Judge]:
-        """Returns what is judged on, by name and identity alone."""
-        judges = [
-            Judge(_hollow(item.name, item.task.instruction), holdout_identity(at, item))
-            for at, held in complete_holdouts(context)
-            for item in held
-        ]
-        return judges + self._outside
-
     @cached_property
     def _outside(self) -> list[Judge]:
-        judges = []
-        digests: dict[Path, str] = {}
-        for entry in self.recipe.benchmarks:
-            for source in outside_sources(entry):
-                instruction = entry.instruction
-                if instruction is None:
-                    if source.glimpse is None:
-                        raise NotDoneError(_READING)
-                    instruction = source.glimpse().instruction
-                identity = outside_identity(entry, source, instruction, digests)
-                judges.append(Judge(_hollow(entry.name or source.name, instruction), identity))
-        return judges
+        return hollow_outside(self.recipe.benchmarks)
 
     def _go(self, places: Iterable[str], through: Callable[[], object]) -> None:
         """Goes on until the result of a stage is needed that is not done."""
@@ -217,8 +153,3 @@ class _Walk:
         needed = self.waits.get(stage.place)
         why = f"waits for {needed}" if needed else ""
         return Told(stage.label, OPEN if there else MISSING, why)
-
-
-def _hollow(name: str, instruction: str) -> Benchmark:
-    """Returns a benchmark of which nothing but its name is known."""
-    return Benchmark(name, instruction, "", {}, Dataset.from_dict({}), {})

@@ -5,7 +5,7 @@ No model is loaded, no model is fetched and nothing is written.
 
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -16,14 +16,16 @@ from tdro.estimate.rows import NotHereError, TaskGlance, glance_at
 from tdro.estimate.sizes import skeleton
 from tdro.evaluation.benchmark import read_documents
 from tdro.evaluation.loaders.source import Glimpse
-from tdro.evaluation.scores import check_metrics
+from tdro.evaluation.scores import BASELINE, check_metrics
 from tdro.pretrained import pretrained_config, pretrained_tokenizer
 from tdro.recipe import BenchmarkEntry, Recipe
 from tdro.run.apart import NOTHING_APART
+from tdro.run.entries import learners_of, method_settings
 from tdro.run.evaluation import outside_sources
 from tdro.run.execute import wrong_trackers
 from tdro.run.mixture import check_mixture_files
 from tdro.run.outline import outline
+from tdro.selection import split_selection
 from tdro.settings import EncoderSettings, LearningSettings, TrainingSettings
 from tdro.tasks.task import TaskSource
 from tdro.tasks.training import held_out_rows
@@ -60,26 +62,49 @@ def preflight(
     *,
     devices: int = 1,
     prepared: Callable[[TaskSource], Path | None] = lambda source: None,
+    compared: bool = False,
 ) -> Findings:
-    """Looks at everything that a run reads.
+    """Looks at everything that a run or a comparison reads.
 
     Args:
         recipe: The resolved recipe.
         root: Its run directory, which need not be there.
         devices: Processes that share the work.
         prepared: Tells where a task is prepared, if it is.
+        compared: Whether the recipe's comparison is looked at, not its run.
     """
     found = Findings()
+    runs = _runs_of(recipe) if compared else [recipe]
     _output(root, found)
     _packages(recipe, found)
     found.problems += wrong_trackers(recipe)
     for settings in dict.fromkeys((recipe.model, recipe.proxy)):
         _model(settings, found)
     names = _tasks(recipe, prepared, found)
-    _sizes(recipe, names, devices, found)
-    _mixtures(recipe, names, found)
-    _benchmarks(recipe, names, found)
+    for one in runs:
+        _sizes(one, names, devices, found)
+    mixtures = recipe.compare.mixtures if compared else recipe.retrievers
+    _mixtures(mixtures, set(names) - set(recipe.exclude_tasks), found)
+    if mixtures:
+        _benchmarks(recipe, names, found)
+    found.problems = list(dict.fromkeys(found.problems))
+    found.notes = list(dict.fromkeys(found.notes))
     return found
+
+
+def _runs_of(recipe: Recipe) -> list[Recipe]:
+    """Returns a run for each method that a comparison learns by, whose stages are those it has."""
+    methods = learners_of(recipe)
+    runs = [
+        recipe.model_copy(
+            update={
+                "learning": method_settings(recipe, method),
+                "retrievers": (BASELINE, "learned"),
+            }
+        )
+        for method in methods
+    ]
+    return runs or [recipe.model_copy(update={"retrievers": (BASELINE,)})]
 
 
 def _output(root: Path, found: Findings) -> None:
@@ -251,10 +276,10 @@ def _listed(names: Sequence[str]) -> str:
     return f"{'Task' if len(names) == 1 else 'Tasks'} {shown}{more}"
 
 
-def _mixtures(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
-    trained = [name for name in names if name not in recipe.exclude_tasks]
-    for entry in recipe.retrievers:
-        if entry.endswith(".json") and Path(entry).exists():
+def _mixtures(entries: Sequence[str], trained: Collection[str], found: Findings) -> None:
+    for entry in entries:
+        path = split_selection(entry)[0]
+        if path.endswith(".json") and Path(path).exists():
             found.trying(partial(check_mixture_files, [entry], trained))
 
 
@@ -265,8 +290,6 @@ def _glimpse(look: Callable[[], Glimpse]) -> None:
 
 
 def _benchmarks(recipe: Recipe, names: Sequence[str], found: Findings) -> None:
-    if not recipe.retrievers:
-        return
     found.trying(partial(check_metrics, recipe.metrics))
     named = [one.name for one in found.glances if held_out_rows(recipe.holdout, one.rows)]
 

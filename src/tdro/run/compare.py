@@ -21,18 +21,17 @@ from tdro.files import (
     TRAINED_ROWS_FILE,
     WARNINGS_FILE,
     discard,
-    file_name,
     read_json,
     write_json,
     write_table,
     write_text,
 )
-from tdro.mixture import Mixture
 from tdro.processes import Processes, joined
 from tdro.recipe import Recipe
 from tdro.report.comparison import Compared, headline, write_comparison
 from tdro.run.context import Context, open_context, prepare_tasks
 from tdro.run.costs import Cost, learner_cost, training_cost
+from tdro.run.entries import LONGER, SOUP, Entry, complete_entry, entries_of, settings_of
 from tdro.run.evaluation import (
     Judge,
     complete_scores,
@@ -41,60 +40,26 @@ from tdro.run.evaluation import (
     scores_stage,
 )
 from tdro.run.execute import alone, check_trackers
-from tdro.run.merging import complete_soup
-from tdro.run.mixture import check_mixture_files, complete_mixture, simple_mixture
-from tdro.run.models import complete_retriever
+from tdro.run.mixture import check_mixture_files, simple_mixture
 from tdro.run.overlap import warn_of_overlaps
-from tdro.selection import selected, split_selection
-from tdro.settings import EncoderSettings, LearningSettings
 from tdro.stages import RunDirectory
-
-LONGER = "uniform-longer"
-SOUP = "soup"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One line of a comparison.
+class _Seed:
+    """One seed of a comparison, done.
 
     Attributes:
-        base: What its mixture comes from: a simple mixture, a file, or a learner.
-        selection: Its selection, such as ``top-0.7`` or ``helped``, or an empty text.
-        budget: Share of the training steps.
+        scores: Scores of all entries.
+        costs: A line for each entry.
+        warnings: What it warned of.
+        worked: Whether anything was done, not found done before.
     """
 
-    base: str
-    selection: str = ""
-    budget: float = 1.0
-
-    @property
-    def label(self) -> str:
-        """Name of the retriever."""
-        base = Path(self.base).stem if self.base.endswith(".json") else self.base
-        selection = f"/{self.selection}" if self.selection else ""
-        return f"{base}{selection}" + (f"@{self.budget}" if self.budget < 1 else "")
-
-
-def entries_of(recipe: Recipe) -> list[Entry]:
-    """Returns what a recipe compares, the baseline first.
-
-    Raises:
-        InputError: Two mixture files have the same name.
-    """
-    found = []
-    for budget in recipe.compare.budgets:
-        for name in recipe.compare.mixtures:
-            base, selection = split_selection(name)
-            if budget < 1 and base in (LONGER, SOUP):
-                continue
-            found.append(Entry(base, selection, budget))
-    labels = [entry.label for entry in found]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise InputError(
-                f"Two mixtures are called {label!r}: give one of the files another name."
-            )
-    return sorted(found, key=lambda entry: entry.label != BASELINE)
+    scores: pa.Table
+    costs: list[dict[str, Any]]
+    warnings: list[str]
+    worked: bool
 
 
 def compare(recipe: Recipe, root: Path, console: Console) -> Path:
@@ -120,16 +85,18 @@ def compare(recipe: Recipe, root: Path, console: Console) -> Path:
         scores: list[pa.Table] = []
         costs: list[dict[str, Any]] = []
         warnings: dict[str, list[int]] = {}
-        for seed in recipe.compared_seeds:
-            found, spent, told = _one_seed(recipe, entries, root, seed, console, processes)
-            column = pa.array([seed] * len(found), pa.int64())
-            scores.append(found.append_column("seed", column))
-            costs += [{"seed": seed, **line} for line in spent]
-            for warning in dict.fromkeys(told):
+        seeds = recipe.compared_seeds
+        for seed in seeds:
+            done = _one_seed(recipe, entries, root, seed, console, processes)
+            column = pa.array([seed] * len(done.scores), pa.int64())
+            scores.append(done.scores.append_column("seed", column))
+            costs += [{"seed": seed, **line} for line in done.costs]
+            for warning in dict.fromkeys(done.warnings):
                 warnings.setdefault(warning, []).append(seed)
-            # After each seed, so that a long comparison shows what it has.
-            write = partial(_write, root, scores, costs, _with_seeds(warnings))
-            compared, page = processes.once(write)
+            if done.worked or seed == seeds[-1]:
+                # After each seed, so that a long comparison shows what it has.
+                write = partial(_write, root, scores, costs, _with_seeds(warnings))
+                compared, page = processes.once(write)
         rows = comparison_rows(compared.everything)
         console.print(render_comparison(rows, compared.metrics))
         for sentence in headline(compared):
@@ -192,7 +159,7 @@ def _one_seed(
     seed: int,
     console: Console,
     processes: Processes,
-) -> tuple[pa.Table, list[dict[str, Any]], list[str]]:
+) -> _Seed:
     shared = RunDirectory(root, console, shared=True, processes=processes)
     console.rule(f"seed {seed}")
     with alone(root / f"seed-{seed}", processes):
@@ -214,7 +181,8 @@ def _one_seed(
         if not recipe.compare.keep_models:
             # Kept until now: where it is the reference too, it need not be trained again.
             _drop(context, context.directory.root / "retrievers" / BASELINE)
-        return pa.concat_tables(scores), spent, context.directory.warnings
+        directory = context.directory
+        return _Seed(pa.concat_tables(scores), spent, directory.warnings, directory.worked)
 
 
 def _trained_and_scored(
@@ -225,14 +193,14 @@ def _trained_and_scored(
     Where models are not kept, one that has its scores is neither there nor needed; it is trained
     again when they are stale.
     """
-    settings = _settings_of(context, entry)
-    model = _complete(context, entry)
+    settings = settings_of(context, entry)
+    model = complete_entry(context, entry)
     stage = scores_stage(context, entry.label, model, judges, settings)
     once = context.directory.processes.once
     there = once((model / MODEL_FOLDER).is_dir)
     if not there and not context.directory.is_done(stage):
         context.directory.undo(model)
-        model = _complete(context, entry)
+        model = complete_entry(context, entry)
     scores = complete_scores(context, stage)
     if not context.recipe.compare.keep_models and entry.label != BASELINE:
         _drop(context, model)
@@ -241,51 +209,6 @@ def _trained_and_scored(
 
 def _drop(context: Context, model: Path) -> None:
     context.directory.processes.once(lambda: discard(model / MODEL_FOLDER))
-
-
-def _settings_of(context: Context, entry: Entry) -> EncoderSettings:
-    """Returns how the model of an entry is built: the soup is made of proxies."""
-    return context.recipe.proxy if entry.base == SOUP else context.recipe.model
-
-
-def _complete(context: Context, entry: Entry) -> Path:
-    recipe = context.recipe
-    if entry.base == SOUP:
-        return complete_soup(context)
-    steps = max(1, round(entry.budget * recipe.training.steps))
-    if entry.base == LONGER:
-        steps += _bought_steps(context)
-    settings = recipe.training.model_copy(update={"steps": steps})
-    return complete_retriever(context, entry.label, _mixture(context, entry), settings)
-
-
-def _mixture(context: Context, entry: Entry) -> Mixture:
-    if entry.base == LONGER:
-        return Mixture.uniform(context.sizes)
-    mixture = simple_mixture(context, entry.base)
-    if mixture is None:
-        learned = _learned(context, entry.base)
-        mixture = Mixture.load(learned / f"{_settings(context, entry.base).keeps}.json")
-    return selected(mixture, entry.selection) if entry.selection else mixture
-
-
-def _learned(context: Context, method: str) -> Path:
-    changed = context.recipe.model_copy(update={"learning": _settings(context, method)})
-    return complete_mixture(replace(context, recipe=changed), f"mixtures/{file_name(method)}")
-
-
-def _settings(context: Context, method: str) -> LearningSettings:
-    given = context.recipe.learning
-    return given if given.method == method else given.with_method(method)
-
-
-def _bought_steps(context: Context) -> int:
-    """Returns the steps of the uniform retriever that cost what learning the mixture does."""
-    method = context.recipe.learning.method
-    _learned(context, method)
-    uniform = complete_retriever(context, BASELINE, Mixture.uniform(context.sizes))
-    one = training_cost(context, uniform).flops / context.recipe.training.steps
-    return round(learner_cost(context, method).flops / one)
 
 
 def _spent(context: Context, entry: Entry, model: Path) -> dict[str, Any]:
