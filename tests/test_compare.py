@@ -16,6 +16,8 @@ import yaml
 from rich.console import Console
 
 from tdro.errors import InputError
+from tdro.estimate.comparison import estimate_comparison
+from tdro.estimate.render import Device
 from tdro.evaluation.development import DevelopmentSet
 from tdro.learning.curve import curve_weights, shrunk
 from tdro.mixture import Mixture
@@ -155,6 +157,35 @@ def test_equal_compute_and_every_cost_is_counted(finished):
     uniform = costs["uniform", 0]["training_flops"]
     steps = facts["retrievers/uniform-longer"]["steps"]
     assert steps == STEPS + round(looped * per_token / (uniform / STEPS))
+
+
+def test_what_a_seed_takes_is_told_beforehand(recipe_file, finished):
+    output, _ = finished
+    told = estimate_comparison(load_recipe(recipe_file), Device(), output)
+    done = manifests(output)
+    places = {
+        one.stage.place
+        if one.stage.kind in ("task", "encoder")
+        else f"seed-0/{one.stage.place}": one
+        for one in told.stages
+    }
+    assert told.seeds == 2
+    # Whether a confirming run is needed, the search tells.
+    needless = {place for place in set(places) - set(done) if "/confirmed/" in place}
+    assert set(places) - needless == {place for place in done if not place.startswith("seed-1")}
+    # A task that is all but too small to train on is drawn more or less than its share.
+    for place in set(places) - needless:
+        facts, one = done[place]["facts"], places[place]
+        trained = place.split("/")[1] in ("retrievers", "mixtures", "experts", "curve")
+        if trained and one.stage.kind == "training":
+            assert one.rows == pytest.approx(facts["rows"], rel=0.2), place
+            assert one.tokens == pytest.approx(facts["tokens"], rel=0.25), place
+    longer = places["seed-0/retrievers/uniform-longer"].stage.settings.steps
+    assert longer == pytest.approx(
+        done["seed-0/retrievers/uniform-longer"]["facts"]["steps"], rel=0.2
+    )
+    # Reference and uniform retriever are one training, which is counted once.
+    assert places["seed-0/reference"].work.total == 0
 
 
 def test_selections_leave_collections_out(finished):

@@ -112,15 +112,27 @@ def estimate(
         typer.Option(help="What a device really does, in TFLOPS; gives hours."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here as well.")] = None,
+    compared: Annotated[
+        bool, typer.Option("--compare", help="Of `tdro compare`, not of `tdro run`.")
+    ] = False,
 ) -> None:
     """Tell what each stage of a run takes: memory, rows, tokens, operations, hours."""
     from tdro.recipe_file import load_recipe
 
     resolved = load_recipe(recipe, overrides or ())
-    from tdro.estimate.command import device_of, estimate_run
+    from tdro.estimate.command import device_of, estimate, tell_estimate
+    from tdro.estimate.comparison import estimate_comparison
 
     device = device_of(devices, memory, throughput)
-    estimate_run(resolved, device, output or Path("runs") / recipe.stem, json, console())
+    if compared:
+        found = estimate_comparison(resolved, device, output or _compared_at(recipe))
+    else:
+        found = estimate(resolved, device, output or Path("runs") / recipe.stem)
+    tell_estimate(found, device, json, console())
+
+
+def _compared_at(recipe: Path) -> Path:
+    return Path("runs") / f"{recipe.stem}-compare"
 
 
 @app.command()
@@ -135,7 +147,7 @@ def compare(
     dry_run: _DryRun = False,
 ) -> None:
     """Train a retriever for every mixture and seed at equal compute, and test who is better."""
-    directory = output or Path("runs") / f"{recipe.stem}-compare"
+    directory = output or _compared_at(recipe)
     if dry_run:
         if seed is not None:
             raise InputError("--dry-run tells of all seeds: leave --seed out.")

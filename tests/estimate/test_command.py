@@ -74,6 +74,35 @@ def test_the_figures_are_written_as_json(tdro, recipe, tmp_path):
     assert reference["hours"] == pytest.approx(total / (2 * 1e9) / 3600)
 
 
+def test_a_comparison_is_told_seed_by_seed_and_nothing_is_written(tdro, recipe, tmp_path):
+    mixtures = ["uniform", "uniform-longer", "tdro", "tdro/top-0.7", "learning-curve", "soup"]
+    path = recipe(compare={"mixtures": mixtures, "seeds": 4, "budgets": [0.5]})
+    before = sorted(tmp_path.rglob("*"))
+    told = tmp_path / "told.json"
+    asked = ("estimate", path, "--compare", "-o", tmp_path / "out", "--throughput", "1e-6")
+    code, shown, _ = tdro(*asked, "--json", told)
+    assert code == 0
+    shown = shown.replace("\n", " ")
+    assert "One of 4 seeds is shown." in shown
+    content = json.loads(told.read_text())
+    assert content["seeds"] == 4
+    found = {one["place"]: one for one in content["stages"]}
+    hours = 4 * sum(one["hours"] for one in found.values())
+    assert f"Computing takes {hours:,.3g} hours at 1e-06 TFLOPS" in shown
+    half, whole = found["retrievers/tdro%400.5"], found["retrievers/tdro"]
+    assert half["rows"] == pytest.approx(2 / 3 * whole["rows"], abs=1)
+    assert {"experts/tiny", "runs/soup", "mixtures/learning-curve"} <= set(found)
+    assert not {"merging/search", "mixtures/merge-search", "retrievers/soup"} & set(found)
+    # What learning costs is spent on more steps.
+    learned = sum(found[place]["flops"] for place in ("reference", "reference_losses"))
+    learned += found["mixtures/tdro"]["flops"]
+    uniform = found["retrievers/uniform"]["flops"]
+    longer = found["retrievers/uniform-longer"]["flops"]
+    assert longer == pytest.approx(uniform + learned, abs=uniform / TRAINING["steps"] / 2)
+    told.unlink()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_fewer_layers_take_less_of_everything(recipe):
     found = stages(recipe())
     proxy, model = found["reference"], found["retriever uniform"]

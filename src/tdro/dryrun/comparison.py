@@ -68,9 +68,10 @@ def dry_compare(path: Path, overrides: Sequence[str], root: Path, console: Conso
     recipe, problems = checked_recipe(path, overrides)
     if recipe is None:
         return problems
-    found = preflight(recipe, root, prepared=partial(prepared_at, recipe, root), compared=True)
-    problems += [one for one in found.problems if one not in problems]
+    prepared = partial(prepared_at, recipe, root)
     try:
+        found = preflight(recipe, root, prepared=prepared, compared=True)
+        problems += [one for one in found.problems if one not in problems]
         cells = comparison_cells(recipe, root)
     except (InputError, FileNotFoundError) as error:
         # A file that is missing or broken was told above, and the cells depend on it.

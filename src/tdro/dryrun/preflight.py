@@ -16,11 +16,11 @@ from tdro.estimate.rows import NotHereError, TaskGlance, glance_at
 from tdro.estimate.sizes import skeleton
 from tdro.evaluation.benchmark import read_documents
 from tdro.evaluation.loaders.source import Glimpse
-from tdro.evaluation.scores import BASELINE, check_metrics
+from tdro.evaluation.scores import check_metrics
 from tdro.pretrained import pretrained_config, pretrained_tokenizer
 from tdro.recipe import BenchmarkEntry, Recipe
 from tdro.run.apart import NOTHING_APART
-from tdro.run.entries import learners_of, method_settings
+from tdro.run.entries import entries_of, run_of
 from tdro.run.evaluation import outside_sources
 from tdro.run.execute import wrong_trackers
 from tdro.run.mixture import check_mixture_files
@@ -72,15 +72,20 @@ def preflight(
         devices: Processes that share the work.
         prepared: Tells where a task is prepared, if it is.
         compared: Whether the recipe's comparison is looked at, not its run.
+
+    Raises:
+        InputError: Two entries of the comparison have one name.
     """
     found = Findings()
-    runs = _runs_of(recipe) if compared else [recipe]
     _output(root, found)
     _packages(recipe, found)
     found.problems += wrong_trackers(recipe)
     for settings in dict.fromkeys((recipe.model, recipe.proxy)):
         _model(settings, found)
     names = _tasks(recipe, prepared, found)
+    runs = [recipe]
+    if compared:
+        runs = [run_of(recipe, entry) for entry in entries_of(recipe)]
     for one in runs:
         _sizes(one, names, devices, found)
     mixtures = recipe.compare.mixtures if compared else recipe.retrievers
@@ -90,21 +95,6 @@ def preflight(
     found.problems = list(dict.fromkeys(found.problems))
     found.notes = list(dict.fromkeys(found.notes))
     return found
-
-
-def _runs_of(recipe: Recipe) -> list[Recipe]:
-    """Returns a run for each method that a comparison learns by, whose stages are those it has."""
-    methods = learners_of(recipe)
-    runs = [
-        recipe.model_copy(
-            update={
-                "learning": method_settings(recipe, method),
-                "retrievers": (BASELINE, "learned"),
-            }
-        )
-        for method in methods
-    ]
-    return runs or [recipe.model_copy(update={"retrievers": (BASELINE,)})]
 
 
 def _output(root: Path, found: Findings) -> None:

@@ -1,4 +1,4 @@
-"""``tdro estimate``: what a run takes, before anything starts."""
+"""``tdro estimate``: what a run or a comparison takes, before anything starts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,17 +23,19 @@ from tdro.tasks.task import TaskSource
 
 @dataclass(frozen=True)
 class Estimated:
-    """An estimate of a run.
+    """An estimate of a run, or of one seed of a comparison.
 
     Attributes:
-        stages: What each stage takes, in the order of the run.
+        stages: What each stage takes, in order.
         misfits: For each stage that does not fit, what would make it fit, by its label.
         notes: What the figures rest on, one sentence each.
+        seeds: Seeds of a comparison, each of which takes that; 1 for a run.
     """
 
     stages: Sequence[StageEstimate]
     misfits: dict[str, str]
     notes: Sequence[str]
+    seeds: int = 1
 
 
 def device_of(devices: int, memory: str | None, throughput: float | None) -> Device:
@@ -67,15 +69,26 @@ def estimate(recipe: Recipe, device: Device, root: Path | None = None) -> Estima
     Raises:
         InputError: A task, a benchmark or the configuration of a model cannot be read.
     """
+    estimator = Estimator(drawn_from(recipe, root), device.count)
+    stages = [estimator.estimate(stage) for stage in outline(recipe, list(estimator.drawn.glances))]
+    misfits = misfits_of(estimator, stages, device)
+    return Estimated(stages, misfits, notes_on(estimator.drawn, stages))
+
+
+def drawn_from(recipe: Recipe, root: Path | None) -> Drawn:
+    """Looks at the tasks and benchmarks of a recipe.
+
+    Args:
+        recipe: The resolved recipe.
+        root: Its run directory: tasks that are prepared there are counted, not guessed.
+
+    Raises:
+        InputError: A task or a benchmark cannot be read.
+    """
     sources = recipe.task_sources()
     glances = [glance_at(source, prepared_at(recipe, root, source)) for source in sources]
     benchmarks = [one for entry in recipe.benchmarks for one in glance_at_benchmarks(entry)]
-    estimator = Estimator(Drawn(recipe, glances, benchmarks), device.count)
-    stages = [
-        estimator.estimate(stage) for stage in outline(recipe, [source.name for source in sources])
-    ]
-    misfits = misfits_of(estimator, stages, device)
-    return Estimated(stages, misfits, _notes(estimator.drawn, stages))
+    return Drawn(recipe, glances, benchmarks)
 
 
 def misfits_of(
@@ -101,24 +114,17 @@ def misfit_sentences(misfits: Mapping[str, str]) -> list[str]:
     ]
 
 
-def estimate_run(
-    recipe: Recipe, device: Device, root: Path, json: Path | None, console: Console
-) -> None:
-    """Prints what a run takes.
+def tell_estimate(found: Estimated, device: Device, json: Path | None, console: Console) -> None:
+    """Prints an estimate.
 
     Args:
-        recipe: The resolved recipe.
+        found: The estimate.
         device: What it is to run on.
-        root: Its run directory, which may not be there yet.
         json: Where to write the figures as well.
         console: Where to print.
-
-    Raises:
-        InputError: A task, a benchmark or the configuration of a model cannot be read.
     """
-    found = estimate(recipe, device, root)
     console.print(render(found.stages, device), crop=False)
-    for sentence in _summary(found.stages, device):
+    for sentence in _summary(found, device):
         console.print(sentence, highlight=False)
     for sentence in misfit_sentences(found.misfits):
         console.print(sentence, highlight=False, style="red")
@@ -126,7 +132,7 @@ def estimate_run(
         console.print(f"[dim]{note}[/dim]", highlight=False)
     if json is not None:
         written = {"stages": as_json(found.stages, device), "remedies": found.misfits}
-        write_json(json, {**written, "notes": list(found.notes)})
+        write_json(json, {**written, "seeds": found.seeds, "notes": list(found.notes)})
 
 
 def prepared_at(recipe: Recipe, root: Path | None, source: TaskSource) -> Path | None:
@@ -139,26 +145,27 @@ def prepared_at(recipe: Recipe, root: Path | None, source: TaskSource) -> Path |
     return folder if done else None
 
 
-def _summary(stages: Sequence[StageEstimate], device: Device) -> list[str]:
-    total = sum(one.work.total for one in stages)
-    attention = sum(one.work.attention for one in stages)
-    padding = sum(one.work.padding for one in stages)
+def _summary(found: Estimated, device: Device) -> list[str]:
+    works = [one.work for one in found.stages]
+    total = sum(work.total for work in works)
+    if not total:
+        return ["No model is at work."]
+    attention = sum(work.attention for work in works) / total
+    padding = sum(work.padding for work in works) / total
+    seeds = "" if found.seeds == 1 else f"One of {found.seeds} seeds is shown. "
     sentences = [
-        f"In all {total / 1e15:,.4g} PFLOPs, of which {attention / total:.0%} are products of "
-        f"tokens with tokens and {padding / total:.0%} padding."
-        if total
-        else "No model is at work."
+        f"{seeds}In all {found.seeds * total / 1e15:,.4g} PFLOPs, of which {attention:.0%} are "
+        f"products of tokens with tokens and {padding:.0%} padding."
     ]
-    hours = [device.hours(one) for one in stages]
     if device.throughput is not None:
+        hours = found.seeds * sum(device.hours(one) or 0 for one in found.stages)
         told = f"{device.throughput / 1e12:g} TFLOPS on {device.count} device(s)"
-        sentences.append(
-            f"Computing takes {sum(hour or 0 for hour in hours):,.3g} hours at {told}."
-        )
+        sentences.append(f"Computing takes {hours:,.3g} hours at {told}.")
     return sentences
 
 
-def _notes(drawn: Drawn, stages: Sequence[StageEstimate]) -> list[str]:
+def notes_on(drawn: Drawn, stages: Sequence[StageEstimate]) -> list[str]:
+    """Returns what an estimate rests on, a sentence each."""
     notes = []
     used = {one.stage.model: None for one in stages if one.stage.model is not None}
     if not drawn.exact:

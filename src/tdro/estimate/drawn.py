@@ -1,5 +1,6 @@
 """What the stages of a recipe draw from: tasks by their sizes, mixtures, and what is judged on."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -57,6 +58,12 @@ class Drawn:
         self._trained = [name for name in self.glances if name not in recipe.exclude_tasks]
         self._measures: dict[EncoderSettings, Measure] = {}
         self._lengths: dict[tuple[EncoderSettings, str], Lengths] = {}
+
+    def of(self, recipe: Recipe) -> "Drawn":
+        """Returns the same for a recipe with the same tasks and benchmarks, measured once."""
+        other = copy.copy(self)
+        other._recipe = recipe
+        return other
 
     def model(self, settings: EncoderSettings) -> Model:
         """Returns a model at the precision that this machine gives it."""

@@ -1,6 +1,8 @@
 """How large a model is: built on the meta device, where parameters have shapes but no values."""
 
+import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -88,7 +90,8 @@ def skeleton(
     Raises:
         InputError: Its configuration cannot be read, or does not fit the settings.
     """
-    config = pretrained_config(settings, local=local)
+    # Of a GGUF file it takes seconds to read, and every rehearsed step asks for it.
+    config = copy.deepcopy(_config(settings, local))
     config.use_cache = False
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -102,6 +105,11 @@ def skeleton(
     width = int(getattr(config, "hidden_size", width))
     pooling = Pooling(width, pooling_of(settings, config))
     return Skeleton(width, _Layers(model), pooling, Normalize())
+
+
+@lru_cache
+def _config(settings: EncoderSettings, local: bool) -> Any:
+    return pretrained_config(settings, local=local)
 
 
 def _bag(settings: EncoderSettings, rows: int, width: int) -> Skeleton:

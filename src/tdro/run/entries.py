@@ -64,12 +64,18 @@ def entries_of(recipe: Recipe) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.label != BASELINE)
 
 
-def learners_of(recipe: Recipe) -> list[str]:
-    """Returns the methods by which the entries of a recipe learn, each once."""
+def run_of(recipe: Recipe, entry: Entry) -> Recipe:
+    """Returns the recipe of a run that learns and trains what an entry does."""
     bought = {LONGER: recipe.learning.method, SOUP: MERGE_SEARCH}
-    bases = (split_selection(name)[0] for name in recipe.compare.mixtures)
-    methods = dict.fromkeys(bought.get(base, base) for base in bases)
-    return [method for method in methods if method in LEARNERS]
+    method = bought.get(entry.base, entry.base)
+    learns = method in LEARNERS
+    steps = max(1, round(entry.budget * recipe.training.steps))
+    changes = {
+        "learning": method_settings(recipe, method) if learns else recipe.learning,
+        "retrievers": ("learned" if learns else BASELINE,),
+        "training": recipe.training.model_copy(update={"steps": steps}),
+    }
+    return recipe.model_copy(update=changes)
 
 
 def settings_of(context: Context, entry: Entry) -> EncoderSettings:
@@ -85,13 +91,12 @@ def method_settings(recipe: Recipe, method: str) -> LearningSettings:
 
 def complete_entry(context: Context, entry: Entry) -> Path:
     """Returns the folder of an entry's retriever, learned and trained where that is not done."""
-    recipe = context.recipe
     if entry.base == SOUP:
         return complete_soup(context)
-    steps = max(1, round(entry.budget * recipe.training.steps))
+    settings = run_of(context.recipe, entry).training
     if entry.base == LONGER:
-        steps += _bought_steps(context)
-    settings = recipe.training.model_copy(update={"steps": steps})
+        steps = settings.steps + _bought_steps(context)
+        settings = settings.model_copy(update={"steps": steps})
     return complete_retriever(context, entry.label, _mixture(context, entry), settings)
 
 

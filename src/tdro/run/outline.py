@@ -99,13 +99,18 @@ def outline(recipe: Recipe, names: Sequence[str]) -> list[Planned]:
         first.setdefault(stage.place, stage)
     once = list(first.values())
     twins = [place for place, stage in enumerate(once) if stage.place in _TWINS]
-    if len(twins) == len(_TWINS) and _alike(recipe):
-        later = once[twins[1]]
-        once[twins[1]] = Planned("copy", later.label, later.place)
+    if len(twins) == len(_TWINS) and trained_once(recipe):
+        once[twins[1]] = copied(once[twins[1]])
     return once
 
 
-def _alike(recipe: Recipe) -> bool:
+def copied(stage: Planned) -> Planned:
+    """Returns a stage that takes what another one has done already."""
+    return Planned("copy", stage.label, stage.place)
+
+
+def trained_once(recipe: Recipe) -> bool:
+    """Tells whether reference and uniform retriever are one training."""
     reference, training = recipe.reference.inputs("folds"), recipe.training.inputs("folds")
     return recipe.proxy == recipe.model and reference == training
 
