@@ -316,6 +316,31 @@ def test_null_drops_what_a_recipe_below_says(recipe, tmp_path):
     assert load_recipe(tmp_path / "recipe.yaml", ["learning.steps=null"]).learning.steps == 1000
 
 
+@pytest.mark.parametrize("way", ["extends", "set"])
+def test_another_method_takes_over_what_it_reads(recipe, tmp_path, way):
+    values = {"steps": 7, "negatives": 3, "eta": 0.1, "cut": 0.2}
+    below = recipe(learning=values)
+
+    def learning(method, **more):
+        if way == "set":
+            told = [f"learning.{key}={value}" for key, value in more.items()]
+            return load_recipe(below, [*told, f"learning.method={method}"]).learning
+        text = yaml.safe_dump({"extends": "recipe.yaml", "learning": {"method": method, **more}})
+        return load_recipe(extending(tmp_path, "above.yaml", text)).learning
+
+    assert learning("learning-curve").method == "learning-curve"
+    released = learning("tdro-released")
+    assert (released.steps, released.negatives, released.eta) == (7, 3, 0.1)
+    assert released.cut == LearningSettings(method="tdro-released").cut != 0.2
+    assert learning("tdro-released", cut=0.3).cut == 0.3
+    doremi = learning("doremi")
+    assert (doremi.steps, doremi.eta) == (7, LearningSettings(method="doremi").eta)
+    assert learning("tdro").cut == 0.2
+    # What is said beside the method is not dropped without a word.
+    with pytest.raises(InputError, match="'steps' is not read by learning-curve"):
+        learning("learning-curve", steps=5)
+
+
 def test_null_drops_any_key_and_whole_sections(recipe, tmp_path):
     plain = load_recipe(recipe())
     recipe(

@@ -12,7 +12,13 @@ from tdro.recipe import Recipe, TaskFolder
 from tdro.recipe_mistakes import nearest, sentences_of
 from tdro.recipe_yaml import NotYamlError, parse_yaml
 from tdro.selection import split_selection
-from tdro.settings import LEARNERS, LOOPED, EncoderSettings, LearningSettings
+from tdro.settings import (
+    LEARNERS,
+    LOOPED,
+    EncoderSettings,
+    LearningSettings,
+    carried_over,
+)
 from tdro.tasks.entry import TaskEntry
 from tdro.tasks.reading import either
 
@@ -57,6 +63,11 @@ def checked_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe | 
 def _loaded(path: Path, overrides: Sequence[str], tell: Callable[[str], None]) -> Recipe | None:
     content = _extended(path, ())
     for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "learning.method":
+            # First of all, since others may set what the method reads.
+            content = _taking_over(content, value.strip())
+    for override in overrides:
         _apply(content, override)
     proxy = content.get("proxy") or {}
     model = content.get("model")
@@ -86,7 +97,18 @@ def _extended(path: Path, inner: tuple[Path, ...]) -> dict[str, Any]:
     if found in way:
         round_trip = " -> ".join(one.name for one in (*way[way.index(found) :], found))
         raise InputError(f"{path}: 'extends' goes in a circle: {round_trip}.")
-    return _merged(_anchored(_extended(found, way), found.parent), content)
+    below = _anchored(_extended(found, way), found.parent)
+    learning = content.get("learning")
+    if isinstance(learning, Mapping) and "method" in learning:
+        below = _taking_over(below, learning["method"])
+    return _merged(below, content)
+
+
+def _taking_over(content: dict[str, Any], method: Any) -> dict[str, Any]:
+    """Leaves out of a recipe what another method does not take over."""
+    given = content.get("learning")
+    taken = carried_over(given, method) if isinstance(given, Mapping) else given
+    return {**content, "learning": taken} if "learning" in content else content
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

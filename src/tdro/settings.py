@@ -1,5 +1,6 @@
 """What a recipe says of models, training and learning: plain values, checked when made."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
@@ -281,16 +282,9 @@ class LearningSettings(Settings):
         return "mean" if self.method == "doremi" else "last"
 
     def with_method(self, method: str) -> "LearningSettings":
-        """Returns the settings with another method, its cut and smoothing as published.
-
-        So is its eta where that means something else: DoReMi does not clip its steps.
-        """
-        if method in _SECTIONS:
-            return LearningSettings.model_validate({"method": method})
-        own = {"method", "cut", "smoothing"}
-        if _METHODS[method]["eta"] != _METHODS.get(self.method, {}).get("eta"):
-            own.add("eta")
-        return LearningSettings.model_validate({**self.model_dump(exclude=own), "method": method})
+        """Returns the settings with another method (see :func:`carried_over`)."""
+        taken = carried_over(self.model_dump(), method)
+        return LearningSettings.model_validate({**taken, "method": method})
 
     def inheriting(self, training: TrainingSettings) -> "LearningSettings":
         """Returns the settings with learning rate and temperature taken over where left open."""
@@ -300,6 +294,23 @@ class LearningSettings(Settings):
             if getattr(self, name) is None
         }
         return self.model_copy(update=taken)
+
+
+def carried_over(values: Mapping[str, Any], method: Any) -> dict[str, Any]:
+    """Returns what a method takes over from the settings of another one.
+
+    One without a loop takes nothing. Cut and smoothing are a method's own, and so is its eta where
+    that means something else: DoReMi does not clip its steps.
+    """
+    before = values.get("method", LearningSettings.model_fields["method"].default)
+    if before == method or not (isinstance(before, str) and isinstance(method, str)):
+        return dict(values)
+    if method in _SECTIONS:
+        return {}
+    own = {"method", "cut", "smoothing"}
+    if _METHODS.get(method, {}).get("eta") != _METHODS.get(before, {}).get("eta"):
+        own.add("eta")
+    return {name: value for name, value in values.items() if name not in own}
 
 
 class MergingSettings(Settings):
