@@ -175,6 +175,10 @@ class RunDirectory:
         counted = "".join(f", {value:,} {name.replace('_', ' ')}" for name, value in counts)
         self.say(f"[green]{escape(stage.label)}: {told['seconds']:.1f} s{escape(counted)}[/green]")
 
+    def finished(self, place: str) -> Path:
+        """Returns the folder of a stage that has been done."""
+        return self.root / place
+
     def is_done(self, stage: Stage) -> bool:
         """Tells whether a stage was finished with these very inputs."""
         return self.processes.once(lambda: self.why(stage) is None)

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from tdro.errors import InputError
 from tdro.estimate.command import estimate, prepared_at
+from tdro.estimate.comparison import estimate_comparison
 from tdro.estimate.mend import bytes_of
 from tdro.estimate.render import Device
+from tdro.mixture import Mixture
 from tdro.recipe_file import load_recipe
 from tdro.run.context import prepare_tasks
 from tdro.stages import RunDirectory
@@ -101,6 +103,48 @@ def test_a_comparison_is_told_seed_by_seed_and_nothing_is_written(tdro, recipe, 
     assert longer == pytest.approx(uniform + learned, abs=uniform / TRAINING["steps"] / 2)
     told.unlink()
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def told_of(path, *overrides, device=None):
+    found = estimate_comparison(load_recipe(path, overrides), device or Device())
+    return {one.stage.place: one for one in found.stages}, found
+
+
+def test_a_longer_training_is_bought_with_all_that_its_method_takes(recipe):
+    merging = {"start_steps": 2, "steps": 2, "samples": 4, "confirm": 2, "development": 4}
+    mixtures = ["uniform", "uniform-longer", "merge-search"]
+    path = recipe(
+        learning={"method": "merge-search"}, merging=merging, compare={"mixtures": mixtures}
+    )
+    found, _ = told_of(path)
+    assert sum(place.startswith("experts/") for place in found) == 4
+    learning = [
+        one for place, one in found.items() if place.split("/")[0] not in ("retrievers", "runs")
+    ]
+    uniform, longer = found["retrievers/uniform"], found["retrievers/uniform-longer"]
+    bought = sum(one.work.weights for one in learning) / uniform.work.weights * TRAINING["steps"]
+    assert longer.stage.settings.steps == TRAINING["steps"] + round(bought)
+    # Activations that are computed again are not bought for, as `tdro compare` does not count them.
+    recomputed, _ = told_of(path, "training.gradient_checkpointing=true")
+    settings = recomputed["retrievers/uniform-longer"].stage.settings
+    assert settings.steps == longer.stage.settings.steps
+
+
+def test_known_selections_are_counted_and_files_have_any_name(recipe, tmp_path):
+    Mixture({"alpha": 0.9, "tiny": 0.1}).save(tmp_path / "uniform-longer.json")
+    mixtures = ["uniform-longer.json", "uniform-longer.json/top-0.5", "proportional/top-0.25"]
+    found, told = told_of(recipe(compare={"mixtures": mixtures}))
+    alpha = found["retrievers/proportional%2Ftop-0.25"]
+    assert alpha.rows == found["retrievers/uniform-longer%2Ftop-0.5"].rows == 3 * 8
+    assert found["retrievers/uniform"].rows < found["retrievers/uniform-longer"].rows < 3 * 8
+    assert not any("not learned yet" in note for note in told.notes)
+
+
+def test_a_stage_of_another_method_that_does_not_fit_is_told_how_to_fit(recipe):
+    path = recipe(compare={"mixtures": ["tdro", "learning-curve"]})
+    curve = told_of(path)[0]["curve/longer"]
+    _, told = told_of(path, device=Device(memory=curve.memory.peak - 1))
+    assert curve.stage.label in told.misfits
 
 
 def test_fewer_layers_take_less_of_everything(recipe):

@@ -1,8 +1,8 @@
 """How the cells of a comparison stand, told by going through it without doing it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -14,16 +14,17 @@ from tdro.dryrun.directory import (
     DONE,
     MISSING,
     OPEN,
+    STALE,
     DryDirectory,
     Told,
     hollow_holdouts,
     hollow_outside,
     style_of,
 )
-from tdro.dryrun.preflight import preflight
+from tdro.dryrun.preflight import preflight_comparison
 from tdro.errors import InputError
 from tdro.estimate.command import prepared_at
-from tdro.files import MANIFEST_FILE, file_name
+from tdro.files import MANIFEST_FILE, MODEL_FOLDER, file_name
 from tdro.recipe import Recipe
 from tdro.recipe_file import checked_recipe
 from tdro.run.context import Context, open_context, prepare_tasks
@@ -39,16 +40,27 @@ class Cell:
     Attributes:
         label: Name of the entry.
         seed: The seed.
-        state: That of its scores, as a stage of a run has one (see ``Told``).
+        state: That of its scores, or of its retriever until that is done (see ``Told``).
         why: What has changed, or what it waits for; may be empty.
-        because: What has changed of the stage that it waits for; may be empty.
     """
 
     label: str
     seed: int
     state: str
     why: str = ""
-    because: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a comparison stands.
+
+    Attributes:
+        cells: Its cells, entry by entry.
+        stale: What has changed of the stages that several cells wait for, a sentence each.
+    """
+
+    cells: list[Cell]
+    stale: list[str]
 
 
 def dry_compare(path: Path, overrides: Sequence[str], root: Path, console: Console) -> list[str]:
@@ -68,27 +80,28 @@ def dry_compare(path: Path, overrides: Sequence[str], root: Path, console: Conso
     recipe, problems = checked_recipe(path, overrides)
     if recipe is None:
         return problems
-    prepared = partial(prepared_at, recipe, root)
+    found = preflight_comparison(recipe, root, partial(prepared_at, recipe, root))
+    problems += [one for one in found.problems if one not in problems]
+    notes = found.notes
     try:
-        found = preflight(recipe, root, prepared=prepared, compared=True)
-        problems += [one for one in found.problems if one not in problems]
-        cells = comparison_cells(recipe, root)
+        standing = comparison_standing(recipe, root)
+        console.print(_table(standing.cells), crop=False)
+        done = sum(cell.state == DONE for cell in standing.cells)
+        console.print(f"{done} of {len(standing.cells)} cells are done.", highlight=False)
+        notes = [*standing.stale, *notes]
     except (InputError, FileNotFoundError) as error:
         # A file that is missing or broken was told above, and the cells depend on it.
-        return problems or [str(error)]
-    console.print(_table(cells), crop=False)
-    done = sum(cell.state == DONE for cell in cells)
-    console.print(f"{done} of {len(cells)} cells are done.", highlight=False)
-    reasons = dict.fromkeys(cell.because for cell in cells if cell.because)
-    for note in (*reasons, *found.notes):
+        if not problems:
+            problems.append(str(error))
+    for note in notes:
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     if not problems:
         console.print("Nothing would stop this comparison.", style="green")
     return problems
 
 
-def comparison_cells(recipe: Recipe, root: Path) -> list[Cell]:
-    """Tells of every entry and seed whether it is done, entry by entry.
+def comparison_standing(recipe: Recipe, root: Path) -> Standing:
+    """Tells of every entry and seed whether it is done.
 
     Args:
         recipe: The resolved recipe.
@@ -103,34 +116,52 @@ def comparison_cells(recipe: Recipe, root: Path) -> list[Cell]:
     directories = {seed: DryDirectory(root / f"seed-{seed}") for seed in recipe.compared_seeds}
     try:
         prepared = prepare_tasks(recipe, shared)
-        outside = hollow_outside(recipe.benchmarks)
     except NotDoneError as error:
-        return [
+        cells = [
             _waiting(error, shared.told, directory, entry, seed)
             for entry in entries
             for seed, directory in directories.items()
         ]
+        return Standing(cells, _stale([shared]))
     contexts = [
         open_context(recipe.model_copy(update={"seed": seed}), directory, shared, prepared)
         for seed, directory in directories.items()
     ]
-    return [_cell(context, entry, outside) for entry in entries for context in contexts]
+    outside = cache(partial(hollow_outside, recipe.benchmarks))
+    cells = [_cell(context, entry, outside) for entry in entries for context in contexts]
+    return Standing(cells, _stale([shared, *directories.values()]))
 
 
-def _cell(context: Context, entry: Entry, outside: Sequence[Judge]) -> Cell:
+def _stale(directories: Sequence[DryDirectory]) -> list[str]:
+    """Tells what has changed of stages that are no cells, once for all seeds."""
+    sentences = [
+        f"{told.label}: stale, {told.why}"
+        for directory in directories
+        for place, told in directory.told.items()
+        if told.state == STALE and place.split("/")[0] not in ("retrievers", "runs")
+    ]
+    return list(dict.fromkeys(sentences))
+
+
+def _cell(context: Context, entry: Entry, outside: Callable[[], list[Judge]]) -> Cell:
     directory = context.directory
     assert isinstance(directory, DryDirectory)
     try:
         model = complete_entry(context, entry)
         found = directory.stands(model)
         if found.state == DONE:
-            judges = [*hollow_holdouts(context), *outside]
+            judges = [*hollow_holdouts(context), *outside()]
             stage = scores_stage(context, entry.label, model, judges, settings_of(context, entry))
             found = directory.stands(directory.complete(stage))
-            if found.state == MISSING and not found.why:
+            if found.state != DONE and not (model / MODEL_FOLDER).is_dir():
+                again = "its retriever was not kept and is trained again"
+                found = replace(found, why="; ".join(filter(None, [found.why, again])))
+            elif found.state == MISSING and not found.why:
                 found = replace(found, why="its retriever is trained")
     except NotDoneError as error:
-        return _waiting(error, directory.told, directory, entry, context.recipe.seed)
+        assert isinstance(context.shared, DryDirectory)
+        told = {**context.shared.told, **directory.told}
+        return _waiting(error, told, directory, entry, context.recipe.seed)
     return Cell(entry.label, context.recipe.seed, found.state, found.why)
 
 
@@ -145,9 +176,8 @@ def _waiting(
     awaited = told.get(error.place, Told(error.place, MISSING))
     place = f"runs/{file_name(entry.label)}"
     there = (directory.root / place / MANIFEST_FILE).is_file()
-    because = f"{awaited.label}: {awaited.state}, {awaited.why}" if awaited.why else ""
     state = OPEN if there else MISSING
-    return Cell(entry.label, seed, state, f"waits for {awaited.label}", because)
+    return Cell(entry.label, seed, state, f"waits for {awaited.label}")
 
 
 def _table(cells: Sequence[Cell]) -> Table:

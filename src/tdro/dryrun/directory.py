@@ -72,6 +72,12 @@ class DryDirectory(RunDirectory):
         self.told.setdefault(stage.directory, Told(stage.label, state, why))
         return cast(Path, Pending(stage.directory, stage.fingerprint))
 
+    def finished(self, place: str) -> Path:
+        """Returns the folder of a stage; one that is not done has no content to be read."""
+        told = self.told.get(place)
+        done = told is not None and told.state == DONE
+        return self.root / place if done else cast(Path, Pending(place))
+
     def stands(self, folder: Path | Pending) -> Told:
         """Returns how the stage stands that left a folder here, or will leave it."""
         if isinstance(folder, Pending):

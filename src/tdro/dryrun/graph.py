@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from pathlib import Path
-from typing import cast
 
 from tdro.dryrun.directory import (
-    DONE,
     MISSING,
     OPEN,
     DryDirectory,
@@ -23,7 +21,7 @@ from tdro.run.mixture import complete_mixture, mixture_named
 from tdro.run.models import complete_encoder, complete_reference, complete_retriever
 from tdro.run.outline import Planned, outline
 from tdro.run.overlap import overlap_stages
-from tdro.stages import NotDoneError, Pending
+from tdro.stages import NotDoneError
 from tdro.tasks.task import Task, TaskSource
 
 _JUDGED = ("holdouts", "scores")
@@ -109,7 +107,7 @@ class _Walk:
                 trained.append(complete_reference(context))
                 return
             complete_encoder(context, self.recipe.model)
-            mixture = mixture_named(context, entry, self._learned)
+            mixture = mixture_named(context, entry, self.directory.finished(_MIXTURE))
             trained.append(complete_retriever(context, name, mixture))
 
         def judge() -> None:
@@ -123,13 +121,6 @@ class _Walk:
             self._go([scores], judge)
         else:
             self.waits[scores] = f"retriever {name}"
-
-    @property
-    def _learned(self) -> Path:
-        told = self.directory.told.get(_MIXTURE)
-        if told is not None and told.state == DONE:
-            return self.directory.root / _MIXTURE
-        return cast(Path, Pending(_MIXTURE))
 
     @cached_property
     def _outside(self) -> list[Judge]:

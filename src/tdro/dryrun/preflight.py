@@ -62,39 +62,59 @@ def preflight(
     *,
     devices: int = 1,
     prepared: Callable[[TaskSource], Path | None] = lambda source: None,
-    compared: bool = False,
 ) -> Findings:
-    """Looks at everything that a run or a comparison reads.
+    """Looks at everything that a run reads.
 
     Args:
         recipe: The resolved recipe.
         root: Its run directory, which need not be there.
         devices: Processes that share the work.
         prepared: Tells where a task is prepared, if it is.
-        compared: Whether the recipe's comparison is looked at, not its run.
-
-    Raises:
-        InputError: Two entries of the comparison have one name.
     """
     found = Findings()
+    _look(recipe, root, [recipe], recipe.retrievers, devices, prepared, found)
+    return found
+
+
+def preflight_comparison(
+    recipe: Recipe, root: Path, prepared: Callable[[TaskSource], Path | None]
+) -> Findings:
+    """Looks at everything that a comparison reads.
+
+    Args:
+        recipe: The resolved recipe.
+        root: Its directory, which need not be there.
+        prepared: Tells where a task is prepared, if it is.
+    """
+    found = Findings()
+    runs: list[Recipe] = []
+    found.trying(lambda: runs.extend(run_of(recipe, entry) for entry in entries_of(recipe)))
+    _look(recipe, root, runs, recipe.compare.mixtures, 1, prepared, found)
+    return found
+
+
+def _look(
+    recipe: Recipe,
+    root: Path,
+    runs: Sequence[Recipe],
+    mixtures: Sequence[str],
+    devices: int,
+    prepared: Callable[[TaskSource], Path | None],
+    found: Findings,
+) -> None:
     _output(root, found)
     _packages(recipe, found)
     found.problems += wrong_trackers(recipe)
     for settings in dict.fromkeys((recipe.model, recipe.proxy)):
         _model(settings, found)
     names = _tasks(recipe, prepared, found)
-    runs = [recipe]
-    if compared:
-        runs = [run_of(recipe, entry) for entry in entries_of(recipe)]
     for one in runs:
         _sizes(one, names, devices, found)
-    mixtures = recipe.compare.mixtures if compared else recipe.retrievers
     _mixtures(mixtures, set(names) - set(recipe.exclude_tasks), found)
     if mixtures:
         _benchmarks(recipe, names, found)
     found.problems = list(dict.fromkeys(found.problems))
     found.notes = list(dict.fromkeys(found.notes))
-    return found
 
 
 def _output(root: Path, found: Findings) -> None:

@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tdro.estimate.command import Estimated, drawn_from, misfits_of, notes_on
+from tdro.estimate.drawn import Drawn
 from tdro.estimate.render import Device
 from tdro.estimate.stages import Estimator, StageEstimate
 from tdro.evaluation.scores import BASELINE
 from tdro.files import file_name
 from tdro.recipe import Recipe
+from tdro.run.costs import FORWARD, TRAINING
 from tdro.run.entries import LONGER, SOUP, Entry, entries_of, run_of
 from tdro.run.merging import CONFIRMED
 from tdro.run.outline import Planned, copied, outline, trained_once
@@ -32,29 +34,34 @@ def estimate_comparison(recipe: Recipe, device: Device, root: Path | None = None
         InputError: Two entries have one name, or a task, a benchmark, a mixture or the
             configuration of a model cannot be read.
     """
-    entries = entries_of(recipe)
     drawn = drawn_from(recipe, root)
     found: dict[str, StageEstimate] = {}
-    for entry in entries:
+    misfits: dict[str, str] = {}
+    for entry in entries_of(recipe):
         run = run_of(recipe, entry)
         estimator = Estimator(drawn.of(run), device.count)
-        for stage in _stages(run, entry, list(drawn.glances)):
-            if stage.place not in found:
-                found[stage.place] = estimator.estimate(stage)
-    estimator = Estimator(drawn, device.count)
-    if _LONGER in found:
-        found[_LONGER] = estimator.estimate(_bought(recipe, found))
+        planned = list(_stages(run, entry, list(drawn.glances)))
+        for stage in planned:
+            if stage.place in found:
+                continue
+            if entry.base == LONGER and stage.place == _LONGER:
+                # All that its method takes stands before it, and uniform before all.
+                learning = [found[one.place] for one in planned if one.place in found]
+                stage = _longer(stage, learning, found[_UNIFORM], drawn)
+            found[stage.place] = estimator.estimate(stage)
+            misfits |= misfits_of(estimator, [found[stage.place]], device)
     stages = list(found.values())
-    misfits = misfits_of(estimator, stages, device)
-    seeds = len(recipe.compared_seeds)
-    return Estimated(stages, misfits, notes_on(drawn, stages), seeds)
+    return Estimated(stages, misfits, notes_on(drawn, stages), len(recipe.compared_seeds))
 
 
 def _stages(run: Recipe, entry: Entry, names: Sequence[str]) -> Iterator[Planned]:
     """Returns the stages of an entry, under the names that they have in a comparison."""
     label, method = entry.label, run.learning.method
-    # A selection, and a mixture that is not learned yet, count as the run's own.
-    simple = not (entry.selection or entry.base in (LONGER, *LEARNERS))
+    mixture = f"{entry.base}/{entry.selection}" if entry.selection else entry.base
+    if entry.base == LONGER:
+        mixture = BASELINE
+    elif entry.base in LEARNERS:
+        mixture = "learned"
     for stage in outline(run, names):
         room = stage.place.split("/")[0]
         if room == "reference" and trained_once(run):
@@ -71,23 +78,30 @@ def _stages(run: Recipe, entry: Entry, names: Sequence[str]) -> Iterator[Planned
         elif room == "mixture":
             yield replace(stage, label=f"mixture of {method}", place=f"mixtures/{method}")
         elif room == "retrievers":
-            mixture = entry.base if simple else stage.mixture
             place = f"retrievers/{file_name(label)}"
             yield replace(stage, label=f"retriever {label}", place=place, mixture=mixture)
         else:
             yield stage
 
 
-def _bought(recipe: Recipe, found: dict[str, StageEstimate]) -> Planned:
+def _longer(
+    stage: Planned, learning: Sequence[StageEstimate], uniform: StageEstimate, drawn: Drawn
+) -> Planned:
     """Returns the training of ``uniform-longer``, whose steps are known by what others take."""
-    longer, uniform = found[_LONGER].stage, found[_UNIFORM].work.weights
-    assert isinstance(longer.settings, TrainingSettings)
-    entry = Entry(recipe.learning.method)
-    places = [stage.place for stage in _stages(run_of(recipe, entry), entry, [])]
-    learning = [place for place in places if place.split("/")[0] not in ("retrievers", "runs")]
-    cost = sum(found[place].work.weights for place in learning)
-    if "reference" in learning and found["reference"].stage.kind == "copy":
-        cost += uniform
-    steps = longer.settings.steps
-    longer_steps = steps + round(steps * cost / uniform)
-    return replace(longer, settings=longer.settings.model_copy(update={"steps": longer_steps}))
+    assert isinstance(stage.settings, TrainingSettings)
+    # A reference that is a copy counts as what it copies.
+    counted = [uniform if one.stage.kind == "copy" else one for one in learning]
+    cost = sum(_operations(one, drawn) for one in counted)
+    steps = stage.settings.steps
+    steps += round(steps * cost / _operations(uniform, drawn))
+    return replace(stage, settings=stage.settings.model_copy(update={"steps": steps}))
+
+
+def _operations(one: StageEstimate, drawn: Drawn) -> float:
+    """Counts operations as ``tdro compare`` does, who counts no activation computed again."""
+    model, settings = one.stage.model, one.stage.settings
+    if model is None:
+        return 0
+    passes = TRAINING if one.stage.kind in ("training", "learning") else FORWARD
+    twice = isinstance(settings, TrainingSettings) and settings.mini_batch_size is not None
+    return passes * one.tokens / (1 + twice) * drawn.model(model).size().parameters_per_token

@@ -17,6 +17,7 @@ from tdro.prompts import query_prompt
 from tdro.recipe import Recipe
 from tdro.run.evaluation import outside_sources
 from tdro.run.outline import Planned
+from tdro.selection import selected, split_selection
 from tdro.settings import EncoderSettings
 from tdro.tasks.training import held_out_rows
 
@@ -102,7 +103,8 @@ class Drawn:
             InputError: A mixture file is broken or names other tasks.
         """
         sizes = {name: self.rows(name) for name in self._trained}
-        entry, mixture = stage.mixture, Mixture.uniform(sizes)
+        entry, selection = split_selection(stage.mixture)
+        mixture = Mixture.uniform(sizes)
         if stage.task:
             mixture = Mixture({stage.task: 1.0})
         elif entry == "proportional":
@@ -111,6 +113,8 @@ class Drawn:
             mixture = Mixture.proportional(sizes, float(entry.removeprefix("temperature-")))
         elif entry.endswith(".json"):
             mixture = Mixture.load(entry)
+        if selection:
+            mixture = selected(mixture, selection)
         return mixture.aligned(self._trained)
 
     def held_out(self, tasks: Sequence[SizedTask]) -> list[SizedTask]:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from tdro.errors import InputError
 from tdro.estimate.rows import TaskGlance
-from tdro.pretrained import pretrained_config, pretrained_tokenizer
+from tdro.estimate.sizes import config_of
+from tdro.pretrained import pretrained_tokenizer
 from tdro.prompts import query_prompt
 from tdro.settings import EncoderSettings
 
@@ -54,7 +55,7 @@ class Measure:
         self._settings = settings
         self._tokenizer: Any = None
         try:
-            config = pretrained_config(settings, local=local)
+            config = config_of(settings, local)
             self._tokenizer = pretrained_tokenizer(settings, config)
         except InputError:
             # Not on this machine: what is wrong with a model that is there is told elsewhere.

@@ -90,8 +90,8 @@ def skeleton(
     Raises:
         InputError: Its configuration cannot be read, or does not fit the settings.
     """
-    # Of a GGUF file it takes seconds to read, and every rehearsed step asks for it.
-    config = copy.deepcopy(_config(settings, local))
+    # Of a GGUF file it takes seconds to read, and every rehearsed step asks for it anew.
+    config = copy.deepcopy(config_of(settings, local))
     config.use_cache = False
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -108,7 +108,8 @@ def skeleton(
 
 
 @lru_cache
-def _config(settings: EncoderSettings, local: bool) -> Any:
+def config_of(settings: EncoderSettings, local: bool) -> Any:
+    """Reads the configuration of a model once (see :func:`~tdro.pretrained.pretrained_config`)."""
     return pretrained_config(settings, local=local)
 
 

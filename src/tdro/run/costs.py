@@ -56,29 +56,29 @@ def learner_cost(context: Context, method: str) -> Cost:
         context: The recipe at work, its stages finished.
         method: The learner, or ``soup``.
     """
-    root, recipe = context.directory.root, context.recipe
+    at, recipe = context.directory.finished, context.recipe
     if method in (MERGE_SEARCH, "soup"):
-        trained = [root / "experts" / file_name(name) for name in context.sizes]
+        trained = [at(f"experts/{file_name(name)}") for name in context.sizes]
         if recipe.merging.start_steps:
-            trained.append(root / "merging" / "start")
+            trained.append(at("merging/start"))
         inferred = []
         if method == MERGE_SEARCH:
-            found = root / "mixtures" / method
+            found = at(f"mixtures/{method}")
             confirmed = range(len(read_json(found / "last.json")["real"]))
-            trained += [root / "confirmed" / str(number) for number in confirmed]
-            inferred = [root / "merging" / "search", found]
+            trained += [at(f"confirmed/{number}") for number in confirmed]
+            inferred = [at("merging/search"), found]
     elif method == LEARNING_CURVE:
-        trained = [root / "curve" / "shorter", root / "curve" / "longer"]
-        inferred = [root / "mixtures" / method]
+        trained = [at("curve/shorter"), at("curve/longer")]
+        inferred = [at(f"mixtures/{method}")]
     elif method == REGRESSION:
         numbers = range(1, recipe.regression.mixtures + 1)
-        trained = [root / "regression" / str(number) for number in numbers]
-        inferred = [root / "mixtures" / method]
+        trained = [at(f"regression/{number}") for number in numbers]
+        inferred = [at(f"mixtures/{method}")]
     else:
-        folds = [root / "reference_folds" / number for number in ("1", "2")]
-        references = folds if recipe.reference.folds > 1 else [root / "reference"]
-        trained = [*references, root / "mixtures" / method]
-        inferred = [root / "reference_losses"]
+        folds = [at(f"reference_folds/{number}") for number in ("1", "2")]
+        references = folds if recipe.reference.folds > 1 else [at("reference")]
+        trained = [*references, at(f"mixtures/{method}")]
+        inferred = [at("reference_losses")]
     return _sum(context, trained, TRAINING) + _sum(context, inferred, FORWARD)
 
 
@@ -95,6 +95,6 @@ def _cost(folder: Path, flops_per_token: int) -> Cost:
 
 
 def _parameters_per_token(context: Context, settings: EncoderSettings) -> int:
-    place = context.shared.root / "encoders" / context.recipe.encoder_name(settings)
+    place = context.shared.finished(f"encoders/{context.recipe.encoder_name(settings)}")
     manifest = read_json(place / MANIFEST_FILE)
     return int(manifest["facts"]["parameters_per_token"])
