@@ -98,7 +98,7 @@ def _longer(
 
 
 def _operations(one: StageEstimate, drawn: Drawn) -> float:
-    """Counts operations as ``tdro compare`` does, who counts no activation computed again."""
+    """Counts operations as ``tdro compare`` does, which counts no activation twice."""
     model, settings = one.stage.model, one.stage.settings
     if model is None:
         return 0

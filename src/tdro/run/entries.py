@@ -105,10 +105,8 @@ def _mixture(context: Context, entry: Entry) -> Mixture:
         return Mixture.uniform(context.sizes)
     mixture = simple_mixture(context, entry.base)
     if mixture is None:
-        learned = _learned(context, entry.base)
-        mixture = Mixture.load(
-            learned / f"{method_settings(context.recipe, entry.base).keeps}.json"
-        )
+        keeps = method_settings(context.recipe, entry.base).keeps
+        mixture = Mixture.load(_learned(context, entry.base) / f"{keeps}.json")
     return selected(mixture, entry.selection) if entry.selection else mixture
 
 
