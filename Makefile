@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PAGES := README.md CHANGELOG.md CONTRIBUTING.md docs recipes
 
 .PHONY: demo test test-fast lint format study-small clean
 
@@ -18,6 +19,7 @@ test-fast: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mdformat --check $(PAGES)
 	$(BIN)/mypy
 
 # The study of mixtures at its small scale, three seeds side by side on two cores, so that neither is idle
@@ -31,6 +33,7 @@ study-small: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/mdformat $(PAGES)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -78,7 +78,7 @@ def sections(page: str) -> dict[str, str]:
 
 
 def cells_below(text: str, head: str) -> list[list[str]]:
-    _, _, table = text.partition(head + "\n|---")
+    _, _, table = text.partition(head + "\n| --")
     lines = table.split("\n\n")[0].splitlines()[1:]
     return [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in lines]
 
@@ -158,7 +158,7 @@ def test_all_settings_are_looked_at():
         ("`lora.rank`", "`lora.alpha`", "LoraSettings.rank is missing"),
         ("`curve.floor`, `reg", "`reg", "CurveSettings.floor is missing"),
         ("| `folds` |", "| `steps` |", "ReferenceSettings.folds is missing"),
-        ("## Words\n", f"## Words\n\n{HEAD}\n|---|---|---|\n", "a table in Words"),
+        ("## Words\n", f"## Words\n\n{HEAD}\n| -- | -- | -- |\n", "a table in Words"),
     ],
 )
 def test_a_page_that_is_wrong_is_told(there, instead, told):
