@@ -145,7 +145,11 @@ def test_broken_collections_are_put_beside_sound_ones(tmp_path):
         write_task(data / "tasks" / f"{task}.jsonl.gz", synthetic_rows(60, place))
     told = {name: {"instruction": f"Find {name}"} for name in names}
     (data / "tasks.json").write_text(json.dumps(told))
-    run("mixtures/broken.py", data, output)
+    counted = tmp_path / "counted.json"
+    run("mixtures/broken.py", data, output, "--json", counted)
+    made = {f"shuffled_{name}" for name in broken["SHUFFLED"]}
+    made |= {f"copied_{name}" for name in broken["COPIED"]}
+    assert json.loads(counted.read_text()) == dict.fromkeys(made, 60)
     tasks = {source.name: source for source in find_sources(output)}
     assert len(tasks) == len(names) + 4
 
@@ -185,6 +189,12 @@ def test_scores_are_those_of_independent_implementations(tiny_llm, tmp_path):
     assert found["ndcg"]["scifact"]["difference"] < 1e-6
     assert 0 < found["ndcg"]["scifact"]["tdro"] <= 1
     assert len(found["bm25"]) == 5
+
+
+def test_looking_for_benchmarks_is_timed(tmp_path):
+    found = told(tmp_path, "cleaning", "--texts", 200, "--runs", 5)
+    assert all(len(runs) == 5 for runs in found["seconds"].values())
+    assert found["a second"]["rows of a query and a passage"]["median"] > 0
 
 
 def test_search_is_set_against_faiss(tmp_path):

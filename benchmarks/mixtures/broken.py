@@ -4,7 +4,8 @@ Two are copies whose positives were dealt at random, as after a join by the wron
 be learned from them. Two have queries that are their passages less one word, as after a harvest of
 near-duplicates: nothing is left to learn.
 
-Usage: python benchmarks/mixtures/broken.py DATA OUTPUT, DATA the folder of the study's tasks; then
+Usage: python benchmarks/mixtures/broken.py DATA OUTPUT [--json FILE], DATA the folder of the
+study's tasks; FILE gets the rows of each new collection. Then
 `tdro compare benchmarks/mixtures/static-broken.yaml`, and table.py with `--without` for the sound
 tasks alone.
 """
@@ -50,11 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
+    parser.add_argument("--json", type=Path, help="write how many rows each collection has")
     arguments = parser.parse_args()
     shutil.copytree(arguments.data / "tasks", arguments.output / "tasks", dirs_exist_ok=True)
     told = json.loads((arguments.data / "tasks.json").read_text())
     works = {f"shuffled_{name}": (name, shuffled) for name in SHUFFLED}
     works |= {f"copied_{name}": (name, copied) for name in COPIED}
+    written: dict[str, int] = {}
     for new, (name, change) in works.items():
         with gzip.open(
             arguments.data / "tasks" / f"{name}.jsonl.gz", "rt", encoding="utf-8"
@@ -64,6 +67,10 @@ def main() -> None:
         with gzip.open(target, "wt", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in rows)
         told[new] = told[name]
+        written[new] = len(rows)
+        print(f"{new}: {len(rows):,} rows")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(written, indent=1) + "\n")
     (arguments.output / "tasks.json").write_text(json.dumps(told, indent=1))
     # What one who knows would train on.
     study = yaml.safe_load(Path(__file__).with_name("static.yaml").read_text())
