@@ -53,13 +53,17 @@ def dry_run(
             problems += _memory(recipe, device, found)
     except (InputError, FileNotFoundError) as error:
         # A file that is missing or broken was told above, and the stages depend on it.
-        if not problems:
-            problems.append(str(error))
-    for note in dict.fromkeys(found.notes):
+        problems = problems or [str(error)]
+    tell_last(found.notes, problems, "run", console)
+    return problems
+
+
+def tell_last(notes: Sequence[str], problems: Sequence[str], what: str, console: Console) -> None:
+    """Prints what should be known of a run or a comparison, and whether nothing would stop it."""
+    for note in dict.fromkeys(notes):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
     if not problems:
-        console.print("Nothing would stop this run.", style="green")
-    return problems
+        console.print(f"Nothing would stop this {what}.", style="green")
 
 
 def _memory(recipe: Recipe, device: Device, found: Findings) -> list[str]:

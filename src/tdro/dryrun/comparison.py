@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tdro.dryrun.command import tell_last
 from tdro.dryrun.directory import (
     DONE,
     MISSING,
@@ -91,12 +92,8 @@ def dry_compare(path: Path, overrides: Sequence[str], root: Path, console: Conso
         notes = [*standing.stale, *notes]
     except (InputError, FileNotFoundError) as error:
         # A file that is missing or broken was told above, and the cells depend on it.
-        if not problems:
-            problems.append(str(error))
-    for note in notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-    if not problems:
-        console.print("Nothing would stop this comparison.", style="green")
+        problems = problems or [str(error)]
+    tell_last(notes, problems, "comparison", console)
     return problems
 
 
